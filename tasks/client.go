@@ -1,0 +1,84 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"example.com/securemail/internal/record"
+)
+
+// Client sends mails and asks how they went. It is safe for concurrent use. It holds nothing that needs closing; the
+// Redis client stays the caller's.
+type Client struct {
+	queue     *asynq.Client
+	inspector *asynq.Inspector
+	records   *record.Store
+	ceiling   map[Kind]time.Duration
+}
+
+// Option changes how a [Client] works.
+type Option func(*Client) error
+
+// WithMaxLife raises or lowers how long a secret of one kind may live, which is also its default. The workers have the
+// same setting, and refuse what is over theirs.
+func WithMaxLife(kind Kind, life time.Duration) Option {
+	return func(c *Client) error {
+		if _, known := c.ceiling[kind]; !known || life < minLife {
+			return fmt.Errorf("tasks: WithMaxLife(%.20q, %v): the kind is unknown, or the life is under %v", kind, life, minLife)
+		}
+		c.ceiling[kind] = life
+		return nil
+	}
+}
+
+// NewClient returns a client over rdb. It does not connect. Deadlines of the contexts given to its methods reach the
+// connection only if rdb was made with ContextTimeoutEnabled.
+func NewClient(rdb redis.UniversalClient, options ...Option) (*Client, error) {
+	c := &Client{
+		queue:     asynq.NewClientFromRedisClient(rdb),
+		inspector: asynq.NewInspectorFromRedisClient(rdb),
+		records:   record.NewStore(rdb, 0), // it only reads
+		ceiling:   map[Kind]time.Duration{},
+	}
+	for kind, life := range maxLife {
+		c.ceiling[kind] = life
+	}
+	for _, option := range options {
+		if err := option(c); err != nil {
+			return nil, err
+		}
+	}
+	return c, nil
+}
+
+// sendTries is how often Send offers a task to Redis when the answer is lost.
+const sendTries = 3
+
+// Send queues m and returns its id, which is to be kept where only the person's own session finds it: whoever has
+// the id can ask about the mail. When Send returns nil the mail is in Redis, once.
+//
+// An error is [ErrInvalid], and nothing was queued; or it is Redis trouble, and then the mail may have been queued all
+// the same. Call again with the same IdempotencyKey to have it once.
+func (c *Client) Send(ctx context.Context, m Mail) (id string, err error) {
+	task, id, err := newTask(m, c.ceiling, time.Now())
+	if err != nil {
+		return "", err
+	}
+	for range sendTries {
+		_, err = c.queue.EnqueueContext(ctx, task)
+		// The id is this call's own, or stands for the same mail: it is there already, because the reply to an
+		// earlier try was lost (also inside go-redis, which repeats by itself) or because the caller asks again.
+		if err == nil || errors.Is(err, asynq.ErrTaskIDConflict) {
+			return id, nil
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return "", fmt.Errorf("queue the mail: %w", err)
+}
