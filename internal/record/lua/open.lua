@@ -1,0 +1,27 @@
+-- Takes the send lock of a mail and counts a try.
+-- KEYS[1] the record
+-- ARGV    token, lock time in ms, kind, purpose, seed, key id, digits, created, expires, time the record goes (all ms)
+-- returns {"open", seed, key id, digits, sending, try, created, expires}, {"locked", ms left} or {"ended", outcome}
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local r = redis.call('HMGET', KEYS[1], 'state', 'lock', 'lock_until', 'seed')
+local state, lock, lock_until, seed = r[1], r[2], tonumber(r[3] or '0'), r[4]
+
+if state == 'accepted' or state == 'refused' or state == 'expired' or state == 'revoked' or state == 'unknown' then
+  return {'ended', state}
+end
+if lock and lock ~= ARGV[1] and lock_until > now then
+  return {'locked', tostring(lock_until - now)}
+end
+if not seed then
+  redis.call('HSET', KEYS[1], 'v', 1, 'kind', ARGV[3], 'purpose', ARGV[4], 'seed', ARGV[5], 'kid', ARGV[6], 'digits', ARGV[7],
+    'created', ARGV[8], 'expires', ARGV[9], 'sending', 0, 'tries', 0)
+  redis.call('PEXPIREAT', KEYS[1], ARGV[10])
+end
+if lock ~= ARGV[1] then -- the same token again is the same call, repeated because its reply was lost
+  redis.call('HINCRBY', KEYS[1], 'tries', 1)
+end
+redis.call('HSET', KEYS[1], 'state', 'sending', 'changed', now, 'lock', ARGV[1], 'lock_until', now + ARGV[2])
+redis.call('HDEL', KEYS[1], 'next')
+local o = redis.call('HMGET', KEYS[1], 'seed', 'kid', 'digits', 'sending', 'tries', 'created', 'expires')
+return {'open', o[1], o[2], o[3], o[4], o[5], o[6], o[7]}

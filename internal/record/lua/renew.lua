@@ -1,0 +1,10 @@
+-- Prolongs the send lock, if it is still the caller's. A lock that ran out and that nobody took since is the caller's.
+-- KEYS[1] the record
+-- ARGV    token, lock time in ms
+-- returns 1, or 0 where the lock is not the caller's
+if redis.call('HGET', KEYS[1], 'lock') ~= ARGV[1] then
+  return 0
+end
+local t = redis.call('TIME')
+redis.call('HSET', KEYS[1], 'lock_until', t[1] * 1000 + math.floor(t[2] / 1000) + ARGV[2])
+return 1

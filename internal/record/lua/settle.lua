@@ -1,0 +1,43 @@
+-- Moves a mail out of sending: to deferred, or to its outcome.
+-- KEYS[1] the record
+-- ARGV    token ("" for a mail that was not opened), new state, reason, reply code, enhanced code, relay, queue id,
+--         next try in ms (0 for none), 1 if the try counts, time the record goes in ms, then field, value, ... to set
+-- returns 0, or the ms for which somebody else holds the send lock
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local r = redis.call('HMGET', KEYS[1], 'state', 'lock', 'lock_until')
+local state, lock, lock_until = r[1], r[2], tonumber(r[3] or '0')
+local to = ARGV[2]
+
+-- What a relay accepted is accepted, whatever anybody believes. Everything else needs the lock and no outcome.
+if state == 'accepted' then
+  return 0
+end
+if to ~= 'accepted' then
+  if state == 'refused' or state == 'expired' or state == 'revoked' or state == 'unknown' then
+    return 0
+  end
+  if lock and lock ~= ARGV[1] and lock_until > now then
+    return lock_until - now
+  end
+end
+
+for i = 11, #ARGV, 2 do
+  redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1])
+end
+redis.call('HSET', KEYS[1], 'state', to, 'changed', now, 'reason', ARGV[3], 'code', ARGV[4], 'enhanced', ARGV[5], 'relay', ARGV[6])
+if ARGV[7] ~= '' then
+  redis.call('HSET', KEYS[1], 'queue_id', ARGV[7])
+end
+if to == 'accepted' then
+  redis.call('HSET', KEYS[1], 'accepted', now)
+end
+if ARGV[8] ~= '0' then
+  redis.call('HSET', KEYS[1], 'next', ARGV[8])
+end
+if ARGV[9] == '0' and lock == ARGV[1] then
+  redis.call('HINCRBY', KEYS[1], 'tries', -1)
+end
+redis.call('HDEL', KEYS[1], 'lock', 'lock_until')
+redis.call('PEXPIREAT', KEYS[1], ARGV[10])
+return 0

@@ -1,0 +1,274 @@
+// Package record keeps in Redis what is known of a mail: where it stands, how it ended, and what its secret is derived
+// from. asynq forgets a task when it is done, and drops archived ones without a word; the record is what an operator,
+// and the application that asked for the mail, can rely on.
+//
+// A record is one hash, securemail:{<id>}, which lives until the secret expires plus a retention (7 days by default).
+// It holds the seed but neither the secret nor the address. Whatever changes it is one Lua script, so that two workers,
+// or one worker and a dead connection's second try, cannot interleave.
+//
+// # States of a mail
+//
+//	            Open                 Accept
+//	(queued) ─────────▶ sending ───────────────▶ accepted
+//	                     │  ▲  │  End
+//	               Defer │  │  └───────────────▶ refused | expired | revoked | unknown
+//	                     ▼  │ Open
+//	                   deferred
+//
+// A mail that has no record yet is queued: the task is in asynq's hands alone. sending means that a worker holds the
+// send lock, or held it when it died. deferred means that a try failed and another will follow. The five outcomes
+// are final: no script leaves them again, with one exception. A worker that was cut off after the relay's 250 may find
+// that another one has meanwhile given the mail up; accepted then wins, because it is what happened.
+//
+// # The send lock
+//
+// Open takes the lock for [LockTime], and Renew prolongs it while the holder lives. At most one worker sends a mail at
+// a time as long as the holder stops when Renew says that it lost the lock. The lock's clock is Redis's own. A lock is
+// named by a token that is new for every try, which also makes Open safe to repeat when its reply was lost: the same
+// token gets the same answer again and the try is counted once.
+package record
+
+import (
+	"context"
+	"crypto/rand"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// LockTime is how long a send lock holds without being renewed.
+const LockTime = 15 * time.Second
+
+// State is where a mail stands.
+type State string
+
+// The states of a mail. The last five are outcomes.
+const (
+	Queued   State = "queued"
+	Sending  State = "sending"
+	Deferred State = "deferred"
+	Accepted State = "accepted"
+	Refused  State = "refused"
+	Expired  State = "expired"
+	Revoked  State = "revoked"
+	Unknown  State = "unknown"
+)
+
+// Final reports whether s is an outcome.
+func (s State) Final() bool {
+	switch s {
+	case Accepted, Refused, Expired, Revoked, Unknown:
+		return true
+	}
+	return false
+}
+
+// ErrNotFound says that there is no record of an id.
+var ErrNotFound = errors.New("no record of this mail")
+
+// ErrLostLock says that somebody else may be sending the mail by now. Its holder has to stop.
+var ErrLostLock = errors.New("the send lock was lost")
+
+// LockedError says that somebody else holds the send lock.
+type LockedError struct{ For time.Duration }
+
+func (e *LockedError) Error() string {
+	return fmt.Sprintf("another worker holds the send lock for %v", e.For.Round(time.Millisecond))
+}
+
+// EndedError says that the mail has its outcome already.
+type EndedError struct{ Outcome State }
+
+func (e *EndedError) Error() string { return "the mail has ended: " + string(e.Outcome) }
+
+// Mail is what Open writes if there is no record yet.
+type Mail struct {
+	ID        string
+	Kind      string
+	Purpose   string
+	Seed      []byte
+	KeyID     string // of the key ring's active key
+	Digits    int    // of a code; 0 for the other kinds
+	CreatedAt time.Time
+	ExpiresAt time.Time
+}
+
+// Attempt is one try to send a mail, under the send lock. What the record had before counts more than what the task
+// says: a mail that was opened before keeps its seed and key id, and with them its secret.
+type Attempt struct {
+	Mail
+	Sending int // 0 for the first sending, one more for every resend
+	Try     int // of this sending, from 1
+	token   string
+}
+
+// Status is what a record says of its mail, without what its secret is derived from.
+type Status struct {
+	ID         string
+	Kind       string
+	Purpose    string
+	State      State
+	Reason     string // of the last failure, or of the outcome: one of a closed list of words
+	Code       int    // the relay's last reply code, 0 if there was none
+	Enhanced   string // and its enhanced status code (RFC 3463)
+	Relay      string // the relay that was tried last
+	QueueID    string // what the relay calls the accepted mail
+	Sending    int
+	Tries      int
+	CreatedAt  time.Time
+	ExpiresAt  time.Time
+	ChangedAt  time.Time
+	NextTry    time.Time // set while deferred
+	AcceptedAt time.Time // set once accepted
+}
+
+// Result is what a try came to.
+type Result struct {
+	Reason   string
+	Code     int
+	Enhanced string
+	Relay    string
+	QueueID  string
+}
+
+// Store reads and writes records.
+type Store struct {
+	rdb       redis.UniversalClient
+	retention time.Duration
+}
+
+// NewStore returns a store over rdb, which stays the caller's to close. Records live for retention after their secret's expiry.
+func NewStore(rdb redis.UniversalClient, retention time.Duration) *Store {
+	return &Store{rdb, retention}
+}
+
+func key(id string) string { return "securemail:{" + id + "}" }
+
+var (
+	//go:embed lua/open.lua
+	openSource string
+	//go:embed lua/renew.lua
+	renewSource string
+	//go:embed lua/settle.lua
+	settleSource string
+
+	openScript   = redis.NewScript(openSource)
+	renewScript  = redis.NewScript(renewSource)
+	settleScript = redis.NewScript(settleSource)
+)
+
+// Open takes the send lock of the mail, creating its record from m if there is none, and counts a try. It returns a
+// [*LockedError] or an [*EndedError] where there is nothing to send now, or ever.
+func (s *Store) Open(ctx context.Context, m Mail) (*Attempt, error) {
+	a := &Attempt{Mail: m, token: rand.Text()}
+	reply, err := openScript.Run(ctx, s.rdb, []string{key(m.ID)}, a.token, LockTime.Milliseconds(), m.Kind, m.Purpose, m.Seed, m.KeyID,
+		m.Digits, m.CreatedAt.UnixMilli(), m.ExpiresAt.UnixMilli(), m.ExpiresAt.Add(s.retention).UnixMilli()).StringSlice()
+	if err != nil {
+		return nil, fmt.Errorf("open the record: %w", err)
+	}
+	n := make([]int, len(reply))
+	for i, field := range reply {
+		n[i], _ = strconv.Atoi(field) // the script made the numbers; what is not one is not read as one below
+	}
+	switch reply[0] {
+	case "locked":
+		return nil, &LockedError{time.Duration(n[1]) * time.Millisecond}
+	case "ended":
+		return nil, &EndedError{State(reply[1])}
+	}
+	a.Seed, a.KeyID, a.Digits, a.Sending, a.Try = []byte(reply[1]), reply[2], n[3], n[4], n[5]
+	a.CreatedAt, a.ExpiresAt = time.UnixMilli(int64(n[6])).UTC(), time.UnixMilli(int64(n[7])).UTC()
+	return a, nil
+}
+
+// Renew holds the send lock for another [LockTime]. It returns [ErrLostLock] if the lock ran out or is somebody else's.
+func (s *Store) Renew(ctx context.Context, a *Attempt) error {
+	held, err := renewScript.Run(ctx, s.rdb, []string{key(a.ID)}, a.token, LockTime.Milliseconds()).Bool()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return fmt.Errorf("renew the send lock: %w", err)
+	}
+	if !held {
+		return ErrLostLock
+	}
+	return nil
+}
+
+// Accept writes down that a relay took the mail, and gives the lock back. It may be repeated until it succeeds, and it
+// takes effect whoever holds the lock.
+func (s *Store) Accept(ctx context.Context, a *Attempt, r Result) error {
+	return s.settle(ctx, a.ID, a.token, Accepted, r, 0, true, a.ExpiresAt)
+}
+
+// Defer writes down a failed try, to be followed by another at next, and gives the lock back. A try that did not
+// count, because the trouble was not the mail's, is given back.
+func (s *Store) Defer(ctx context.Context, a *Attempt, r Result, next time.Time, counts bool) error {
+	return s.settle(ctx, a.ID, a.token, Deferred, r, next.UnixMilli(), counts, a.ExpiresAt)
+}
+
+// End gives the mail its outcome and the lock back. Like Defer, it leaves a mail alone that somebody else is sending by
+// now, and returns a [*LockedError].
+func (s *Store) End(ctx context.Context, a *Attempt, outcome State, r Result) error {
+	return s.settle(ctx, a.ID, a.token, outcome, r, 0, true, a.ExpiresAt)
+}
+
+// EndUnopened gives an outcome to a mail that was never opened for sending, such as one whose task came too late.
+// A mail that has an outcome keeps it; one that somebody is sending right now is left alone, with a [*LockedError].
+func (s *Store) EndUnopened(ctx context.Context, m Mail, outcome State, r Result) error {
+	return s.settle(ctx, m.ID, "", outcome, r, 0, true, m.ExpiresAt, "kind", m.Kind, "purpose", m.Purpose,
+		"created", m.CreatedAt.UnixMilli(), "expires", m.ExpiresAt.UnixMilli())
+}
+
+func (s *Store) settle(ctx context.Context, id, token string, to State, r Result, next int64, counts bool, expires time.Time, fields ...any) error {
+	args := append([]any{token, string(to), r.Reason, r.Code, r.Enhanced, r.Relay, r.QueueID, next, counts,
+		expires.Add(s.retention).UnixMilli()}, fields...)
+	locked, err := settleScript.Run(ctx, s.rdb, []string{key(id)}, args...).Int64()
+	switch {
+	case err != nil:
+		return fmt.Errorf("write the record as %s: %w", to, err)
+	case locked > 0:
+		return &LockedError{time.Duration(locked) * time.Millisecond}
+	}
+	return nil
+}
+
+// Status reads what the record of id says, or returns [ErrNotFound].
+func (s *Store) Status(ctx context.Context, id string) (Status, error) {
+	var f struct {
+		Kind     string `redis:"kind"`
+		Purpose  string `redis:"purpose"`
+		State    string `redis:"state"`
+		Reason   string `redis:"reason"`
+		Code     int    `redis:"code"`
+		Enhanced string `redis:"enhanced"`
+		Relay    string `redis:"relay"`
+		QueueID  string `redis:"queue_id"`
+		Sending  int    `redis:"sending"`
+		Tries    int    `redis:"tries"`
+		Created  int64  `redis:"created"`
+		Expires  int64  `redis:"expires"`
+		Changed  int64  `redis:"changed"`
+		Next     int64  `redis:"next"`
+		Accepted int64  `redis:"accepted"`
+	}
+	err := s.rdb.HMGet(ctx, key(id), "kind", "purpose", "state", "reason", "code", "enhanced", "relay", "queue_id", "sending", "tries",
+		"created", "expires", "changed", "next", "accepted").Scan(&f)
+	if err != nil {
+		return Status{}, fmt.Errorf("read the record: %w", err)
+	}
+	if f.State == "" {
+		return Status{}, ErrNotFound
+	}
+	return Status{id, f.Kind, f.Purpose, State(f.State), f.Reason, f.Code, f.Enhanced, f.Relay, f.QueueID, f.Sending, f.Tries,
+		moment(f.Created), moment(f.Expires), moment(f.Changed), moment(f.Next), moment(f.Accepted)}, nil
+}
+
+func moment(ms int64) time.Time {
+	if ms == 0 {
+		return time.Time{}
+	}
+	return time.UnixMilli(ms).UTC()
+}

@@ -1,0 +1,260 @@
+package record_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"net"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"example.com/securemail/internal/record"
+	"example.com/securemail/internal/testserver"
+)
+
+const retention = time.Hour
+
+func newMail(id string) record.Mail {
+	now := time.Now().UTC().Truncate(time.Second)
+	return record.Mail{ID: id, Kind: "key", Purpose: "sign-in", Seed: bytes.Repeat([]byte{7, 0}, 16), KeyID: "k1",
+		CreatedAt: now, ExpiresAt: now.Add(time.Hour)}
+}
+
+// loseLock makes the time pass that a send lock lasts.
+func loseLock(t *testing.T, rdb *redis.Client, id string) {
+	t.Helper()
+	if err := rdb.HSet(context.Background(), "securemail:{"+id+"}", "lock_until", 1).Err(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func mustOpen(t *testing.T, s *record.Store, m record.Mail) *record.Attempt {
+	t.Helper()
+	a, err := s.Open(context.Background(), m)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	return a
+}
+
+func wantStatus(t *testing.T, s *record.Store, id string, want record.Status) {
+	t.Helper()
+	got, err := s.Status(context.Background(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got.ChangedAt, got.AcceptedAt = time.Time{}, time.Time{}
+	if got != want {
+		t.Errorf("status\n got %+v\nwant %+v", got, want)
+	}
+}
+
+func TestOneMailsWay(t *testing.T) {
+	ctx := context.Background()
+	r := testserver.StartRedis(t)
+	s := record.NewStore(r.Client, retention)
+	m := newMail("way")
+
+	if _, err := s.Status(ctx, m.ID); !errors.Is(err, record.ErrNotFound) {
+		t.Fatalf("Status before Open: got %v, want ErrNotFound", err)
+	}
+	a := mustOpen(t, s, m)
+	if a.Try != 1 || a.Sending != 0 || !bytes.Equal(a.Seed, m.Seed) || a.KeyID != "k1" || !a.ExpiresAt.Equal(m.ExpiresAt) {
+		t.Fatalf("Open: got %+v", a)
+	}
+	base := record.Status{ID: m.ID, Kind: "key", Purpose: "sign-in", CreatedAt: m.CreatedAt, ExpiresAt: m.ExpiresAt}
+	want := base
+	want.State, want.Tries = record.Sending, 1
+	wantStatus(t, s, m.ID, want)
+
+	next := time.Now().Add(time.Minute).UTC().Truncate(time.Millisecond)
+	result := record.Result{Reason: "recipient", Code: 450, Enhanced: "4.2.1", Relay: "r1"}
+	if err := s.Defer(ctx, a, result, next, true); err != nil {
+		t.Fatal(err)
+	}
+	want.State, want.Reason, want.Code, want.Enhanced, want.Relay, want.NextTry = record.Deferred, "recipient", 450, "4.2.1", "r1", next
+	wantStatus(t, s, m.ID, want)
+
+	// Another seed and another key in a repeated task change nothing: the same mail carries the same secret.
+	again := newMail("way")
+	again.Seed, again.KeyID = bytes.Repeat([]byte{9}, 32), "k2"
+	a = mustOpen(t, s, again)
+	if a.Try != 2 || !bytes.Equal(a.Seed, m.Seed) || a.KeyID != "k1" {
+		t.Fatalf("second Open: got %+v, want the first one's seed and key id", a)
+	}
+	if err := s.Accept(ctx, a, record.Result{Code: 250, Enhanced: "2.0.0", Relay: "r1", QueueID: "4XYZ"}); err != nil {
+		t.Fatal(err)
+	}
+	want = base
+	want.State, want.Tries, want.Code, want.Enhanced, want.Relay, want.QueueID = record.Accepted, 2, 250, "2.0.0", "r1", "4XYZ"
+	wantStatus(t, s, m.ID, want)
+
+	var ended *record.EndedError
+	if _, err := s.Open(ctx, m); !errors.As(err, &ended) || ended.Outcome != record.Accepted {
+		t.Errorf("Open of an accepted mail: got %v, want EndedError", err)
+	}
+	left, err := r.Client.PTTL(ctx, "securemail:{way}").Result()
+	if err != nil || left > 2*time.Hour || left < 2*time.Hour-time.Minute {
+		t.Errorf("the record lives for %v (%v), want until an hour after the expiry", left, err)
+	}
+}
+
+func TestTheLockLetsOneThrough(t *testing.T) {
+	ctx := context.Background()
+	s := record.NewStore(testserver.StartRedis(t).Client, retention)
+	var opened, locked atomic.Int32
+	var all sync.WaitGroup
+	for range 50 {
+		all.Go(func() {
+			_, err := s.Open(ctx, newMail("race"))
+			var lockedErr *record.LockedError
+			switch {
+			case err == nil:
+				opened.Add(1)
+			case errors.As(err, &lockedErr) && lockedErr.For > 0 && lockedErr.For <= record.LockTime:
+				locked.Add(1)
+			default:
+				t.Errorf("Open: %v", err)
+			}
+		})
+	}
+	all.Wait()
+	if opened.Load() != 1 || locked.Load() != 49 {
+		t.Errorf("got %d opened and %d locked, want 1 and 49", opened.Load(), locked.Load())
+	}
+}
+
+func TestALostLockIsNoticed(t *testing.T) {
+	ctx := context.Background()
+	r := testserver.StartRedis(t)
+	s := record.NewStore(r.Client, retention)
+	first := mustOpen(t, s, newMail("lost"))
+	if err := s.Renew(ctx, first); err != nil {
+		t.Fatalf("Renew of a held lock: %v", err)
+	}
+	loseLock(t, r.Client, "lost")
+	second := mustOpen(t, s, newMail("lost"))
+	if err := s.Renew(ctx, first); !errors.Is(err, record.ErrLostLock) {
+		t.Errorf("Renew of a lock that another holds: got %v, want ErrLostLock", err)
+	}
+	var locked *record.LockedError
+	if err := s.Defer(ctx, first, record.Result{}, time.Now(), true); !errors.As(err, &locked) {
+		t.Errorf("Defer without the lock: got %v, want LockedError", err)
+	}
+	if err := s.End(ctx, first, record.Refused, record.Result{}); !errors.As(err, &locked) {
+		t.Errorf("End without the lock: got %v, want LockedError", err)
+	}
+	if err := s.Renew(ctx, second); err != nil {
+		t.Errorf("the second holder lost its lock to the first: %v", err)
+	}
+}
+
+func TestWhatARelayTookIsAcceptedWhoeverHoldsTheLock(t *testing.T) {
+	ctx := context.Background()
+	r := testserver.StartRedis(t)
+	s := record.NewStore(r.Client, retention)
+	for _, outcome := range []record.State{record.Refused, record.Expired, record.Unknown, record.Revoked} {
+		id := "late-" + string(outcome)
+		first := mustOpen(t, s, newMail(id))
+		loseLock(t, r.Client, id)
+		second := mustOpen(t, s, newMail(id))
+		if err := s.End(ctx, second, outcome, record.Result{Reason: "network"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Accept(ctx, first, record.Result{Code: 250}); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := s.Status(ctx, id); got.State != record.Accepted {
+			t.Errorf("after %s and Accept: got %s", outcome, got.State)
+		}
+		// And nothing takes accepted back.
+		if err := s.End(ctx, second, outcome, record.Result{}); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := s.Status(ctx, id); got.State != record.Accepted {
+			t.Errorf("after Accept and %s: got %s", outcome, got.State)
+		}
+	}
+}
+
+func TestATryThatDoesNotCountIsGivenBack(t *testing.T) {
+	ctx := context.Background()
+	s := record.NewStore(testserver.StartRedis(t).Client, retention)
+	for range 3 {
+		a := mustOpen(t, s, newMail("free"))
+		if err := s.Defer(ctx, a, record.Result{Reason: "relay"}, time.Now(), false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got, _ := s.Status(ctx, "free"); got.Tries != 0 {
+		t.Errorf("got %d tries, want 0", got.Tries)
+	}
+}
+
+func TestAMailThatWasNeverOpenedCanEnd(t *testing.T) {
+	ctx := context.Background()
+	r := testserver.StartRedis(t)
+	s := record.NewStore(r.Client, retention)
+	m := newMail("late")
+	if err := s.EndUnopened(ctx, m, record.Expired, record.Result{Reason: "late"}); err != nil {
+		t.Fatal(err)
+	}
+	wantStatus(t, s, m.ID, record.Status{ID: "late", Kind: "key", Purpose: "sign-in", State: record.Expired, Reason: "late",
+		CreatedAt: m.CreatedAt, ExpiresAt: m.ExpiresAt})
+
+	m = newMail("busy")
+	mustOpen(t, s, m)
+	var locked *record.LockedError
+	if err := s.EndUnopened(ctx, m, record.Expired, record.Result{}); !errors.As(err, &locked) {
+		t.Errorf("a mail that is being sent: got %v, want LockedError", err)
+	}
+	loseLock(t, r.Client, "busy") // its worker died
+	if err := s.EndUnopened(ctx, m, record.Expired, record.Result{}); err != nil {
+		t.Errorf("a mail whose worker died: %v", err)
+	}
+	if got, _ := s.Status(ctx, "busy"); got.State != record.Expired {
+		t.Errorf("got %s, want expired", got.State)
+	}
+}
+
+// TestARepeatedOpenCountsOnce drops the reply to an Open after Redis has carried it out, as a broken connection does.
+// go-redis then repeats the script by itself.
+func TestARepeatedOpenCountsOnce(t *testing.T) {
+	r := testserver.StartRedis(t)
+	var drop atomic.Bool
+	rdb := redis.NewClient(&redis.Options{MaxRetries: 5, Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		conn, err := net.Dial("unix", r.Client.Options().Addr)
+		return lossyConn{conn, &drop}, err
+	}})
+	defer rdb.Close()
+	s := record.NewStore(rdb, retention)
+	mustOpen(t, s, newMail("warm")) // loads the script, so that the next call is one command
+	drop.Store(true)
+	a := mustOpen(t, s, newMail("repeat"))
+	if drop.Load() {
+		t.Fatal("no reply was dropped")
+	}
+	if a.Try != 1 {
+		t.Errorf("got try %d, want 1", a.Try)
+	}
+}
+
+// lossyConn loses one reply when drop is set: the server has carried the command out when it replies.
+type lossyConn struct {
+	net.Conn
+	drop *atomic.Bool
+}
+
+func (c lossyConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if n > 0 && c.drop.CompareAndSwap(true, false) {
+		c.Conn.Close()
+		return 0, io.ErrUnexpectedEOF
+	}
+	return n, err
+}
