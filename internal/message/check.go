@@ -1,0 +1,238 @@
+package message
+
+import (
+	"bytes"
+	"fmt"
+	"image/png"
+	"net/netip"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+)
+
+// FieldError says which field of a [Mail] cannot be mailed, and why. It never holds the field's value.
+type FieldError struct {
+	Field  string // as in Go: "To", "From.Address"
+	Reason string
+}
+
+func (e *FieldError) Error() string { return "message: " + e.Field + " " + e.Reason }
+
+func bad(field, format string, args ...any) error {
+	return &FieldError{field, fmt.Sprintf(format, args...)}
+}
+
+const (
+	maxURI = 4 << 10  // more than the largest QR code holds
+	maxQR  = 64 << 10 // a 1-bit image of 400 pixels has less than 3 KiB
+)
+
+// check returns the first fault of m as a [*FieldError].
+func (m *Mail) check() error {
+	if m.Kind != Key && m.Kind != Code && m.Kind != TOTP {
+		return bad("Kind", "is none of key, code and totp")
+	}
+	for _, f := range []struct {
+		field, value string
+		check        func(string) string
+	}{
+		{"From.Address", m.From.Address, address},
+		{"From.Name", m.From.Name, headerText(64)},
+		{"To", m.To, address},
+		{"ReplyTo", m.ReplyTo, optional(address)},
+		{"MessageID", m.MessageID, messageID},
+		{"Product", m.Product, headerText(64)},
+		{"Purpose", m.Purpose, slug},
+		{"Name", m.Name, text(256)},
+		{"Account", m.Account, text(254)},
+		{"IP", m.IP, text(256)}, // an IPv6 zone may hold anything
+		{"IP", m.IP, optional(ip)},
+		{"Agent", m.Agent, text(256)},
+		{"Locale", m.Locale, text(64)},
+		{"Secret", m.Secret.Reveal(), grouped},
+	} {
+		if reason := f.check(f.value); reason != "" {
+			return bad(f.field, "%s", reason)
+		}
+	}
+	if strings.TrimSpace(m.Product) == "" {
+		return bad("Product", "is empty: say who the mail is from")
+	}
+	for _, f := range []struct {
+		field string
+		value time.Time
+	}{{"Date", m.Date}, {"RequestedAt", m.RequestedAt}, {"ExpiresAt", m.ExpiresAt}} {
+		if y := f.value.UTC().Year(); y < 2000 || y > 9999 {
+			return bad(f.field, "is not set, or not in the years 2000 to 9999")
+		}
+	}
+	if !m.ExpiresAt.After(m.RequestedAt) {
+		return bad("ExpiresAt", "is not after RequestedAt")
+	}
+	return m.checkTOTP()
+}
+
+func (m *Mail) checkTOTP() error {
+	if m.Kind != TOTP {
+		const reason = "is set, but only a totp mail has it"
+		switch {
+		case m.Account != "":
+			return bad("Account", reason)
+		case !m.URI.IsZero():
+			return bad("URI", reason)
+		case m.QR != nil:
+			return bad("QR", reason)
+		}
+		return nil
+	}
+	uri := m.URI.Reveal()
+	switch {
+	case m.Account == "":
+		return bad("Account", "is empty: the authenticator shows it")
+	case !strings.HasPrefix(uri, "otpauth://totp/"):
+		return bad("URI", "does not begin with otpauth://totp/")
+	case len(uri) > maxURI:
+		return bad("URI", "has %d octets, more than %d", len(uri), maxURI)
+	case strings.ContainsFunc(uri, func(r rune) bool { return r <= ' ' || r > '~' || strings.ContainsRune("\"'<>\\^`{|}", r) }):
+		return bad("URI", "holds a character that RFC 3986 wants percent-encoded")
+	case len(m.QR) > maxQR:
+		return bad("QR", "has %d octets, more than %d", len(m.QR), maxQR)
+	}
+	image, err := png.DecodeConfig(bytes.NewReader(m.QR))
+	if err != nil {
+		return bad("QR", "is not a PNG image")
+	}
+	if image.Width != image.Height || image.Width < 100 || image.Width > 1000 {
+		return bad("QR", "is not a square of 100 to 1000 pixels")
+	}
+	return nil
+}
+
+// A check below returns "" for a good value, otherwise the reason why it is not.
+
+func optional(check func(string) string) func(string) string {
+	return func(s string) string {
+		if s == "" {
+			return ""
+		}
+		return check(s)
+	}
+}
+
+func text(limit int) func(string) string {
+	return func(s string) string {
+		if !utf8.ValidString(s) {
+			return "is not valid UTF-8"
+		}
+		if n := utf8.RuneCountInString(s); n > limit {
+			return fmt.Sprintf("has %d characters, more than %d", n, limit)
+		}
+		for i, r := range s {
+			if unicode.IsControl(r) || turnsText(r) {
+				return fmt.Sprintf("holds the control character %U at byte %d", r, i)
+			}
+		}
+		return ""
+	}
+}
+
+// turnsText reports whether r breaks the line or turns the direction of the text around it (UAX #9), so that what
+// stands in the mail would not be what is read.
+func turnsText(r rune) bool {
+	return r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069'
+}
+
+// headerText is text that goes into a header as well.
+func headerText(limit int) func(string) string {
+	check := text(limit)
+	return func(s string) string {
+		if strings.Contains(s, "=?") {
+			return "holds =?, which mail programs decode in a header (RFC 2047)"
+		}
+		return check(s)
+	}
+}
+
+// address accepts the dot-atom form of RFC 5322 section 3.4.1 with a domain of RFC 5321 section 4.1.2, and nothing
+// else: the quoted forms that standards also allow are what injections are made of, and nobody's real address.
+func address(s string) string {
+	local, domain, _ := strings.Cut(s, "@")
+	switch {
+	case len(s) > 254 || len(local) > 64: // RFC 5321 section 4.5.3.1
+		return "is longer than an address may be (64 octets before the @, 254 in all)"
+	case !dotAtom(local, "!#$%&'*+-/=?^_`{|}~") || !isDomain(domain):
+		return "is not one address of the form local@domain in ASCII"
+	case strings.Contains(local, "=?"):
+		return "holds =?, which some servers decode (RFC 2047)"
+	}
+	return ""
+}
+
+// messageID accepts a subset of msg-id in RFC 5322 section 3.6.4: what can stand in a URL and a log as it is.
+func messageID(s string) string {
+	left, right, _ := strings.Cut(s, "@")
+	if len(s) > 250 || !dotAtom(left, "-_") || !isDomain(right) {
+		return "is not of the form id-left@id-right with letters, digits, dots, hyphens and underscores, 250 octets in all"
+	}
+	return ""
+}
+
+// dotAtom reports whether s is words of ASCII letters, digits and the others, with single dots between them.
+func dotAtom(s, others string) bool {
+	for word := range strings.SplitSeq(s, ".") {
+		if word == "" {
+			return false
+		}
+		for _, r := range word {
+			if !isLetterOrDigit(r) && !strings.ContainsRune(others, r) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func isDomain(s string) bool {
+	if len(s) > 253 {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if len(label) > 63 || strings.HasPrefix(label, "-") || strings.HasSuffix(label, "-") {
+			return false
+		}
+	}
+	return dotAtom(s, "-")
+}
+
+func slug(s string) string {
+	odd := func(r rune) bool { return !isLetterOrDigit(r) && !strings.ContainsRune("._-", r) }
+	if len(s) > 64 || strings.ContainsFunc(s, odd) {
+		return "is not a slug of up to 64 ASCII letters, digits, hyphens, underscores and dots"
+	}
+	return ""
+}
+
+func ip(s string) string {
+	if _, err := netip.ParseAddr(s); err != nil {
+		return "is not an IPv4 or IPv6 address"
+	}
+	return ""
+}
+
+// grouped accepts a secret in groups for typing.
+func grouped(s string) string {
+	for _, r := range s {
+		if r != ' ' && r != '-' && !isLetterOrDigit(r) {
+			return "holds a character that is no ASCII letter, digit, space or hyphen"
+		}
+	}
+	if s == "" || len(s) > 64 || strings.Trim(s, " -") != s {
+		return "is empty, longer than 64 characters, or does not begin and end with a letter or digit"
+	}
+	return ""
+}
+
+func isLetterOrDigit(r rune) bool {
+	return r >= '0' && r <= '9' || r >= 'A' && r <= 'Z' || r >= 'a' && r <= 'z'
+}

@@ -1,0 +1,149 @@
+package message
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"embed"
+	"fmt"
+	htmltemplate "html/template"
+	"image/png"
+	"net/netip"
+	"regexp"
+	"strings"
+	texttemplate "text/template"
+	"time"
+)
+
+// Parts are the words of a mail.
+type Parts struct {
+	Subject   string
+	Text      string // lines end in LF
+	HTML      string // refers to the QR image as cid: and ContentID
+	ContentID string // id of the QR image (RFC 2392), without angle brackets; empty unless the kind is TOTP
+}
+
+// view is what the templates see: texts ready to be shown.
+type view struct {
+	Subject       string
+	Product       string
+	For           string // product and purpose, "Example sign-in"
+	Name          string
+	Secret        string
+	Until, Within string // "24 November 2026, 12:00 UTC", "24 hours"
+	Requested     string
+	IP, Agent     string
+
+	Account   string
+	URI       string
+	Link      htmltemplate.URL
+	ContentID string
+	Size      int // of the QR image, in pixels
+}
+
+//go:embed templates
+var files embed.FS
+
+type pair struct {
+	text *texttemplate.Template
+	html *htmltemplate.Template
+}
+
+var templates = map[Kind]pair{Key: parse(Key), Code: parse(Code), TOTP: parse(TOTP)}
+
+func parse(k Kind) pair {
+	name := "templates/" + string(k)
+	return pair{
+		texttemplate.Must(texttemplate.ParseFS(files, "templates/layout.txt", name+".txt")),
+		htmltemplate.Must(htmltemplate.New("").Funcs(outlook).ParseFS(files, "templates/layout.html", name+".html")),
+	}
+}
+
+// outlook holds the table that gives the mail its width in Outlook for Windows, which knows no max-width. They are
+// functions because html/template drops comments, and to every other program this is a comment.
+var outlook = htmltemplate.FuncMap{
+	"outlookOpen": func() htmltemplate.HTML {
+		return `<!--[if mso]><table role="presentation" width="560" align="center" cellpadding="0" cellspacing="0"><tr><td><![endif]-->`
+	},
+	"outlookClose": func() htmltemplate.HTML { return `<!--[if mso]></td></tr></table><![endif]-->` },
+}
+
+// Render returns the words of m without composing a message. It refuses what [Compose] refuses.
+func Render(m Mail) (Parts, error) {
+	if err := m.check(); err != nil {
+		return Parts{}, err
+	}
+	v := newView(m)
+	t := templates[m.Kind]
+	var subject, text, html strings.Builder
+	if err := t.text.ExecuteTemplate(&subject, "subject", v); err != nil {
+		return Parts{}, fmt.Errorf("message: subject of a %s mail: %w", m.Kind, err)
+	}
+	v.Subject = subject.String()
+	if err := t.text.ExecuteTemplate(&text, "layout", v); err != nil {
+		return Parts{}, fmt.Errorf("message: text of a %s mail: %w", m.Kind, err)
+	}
+	if err := t.html.ExecuteTemplate(&html, "layout", v); err != nil {
+		return Parts{}, fmt.Errorf("message: HTML of a %s mail: %w", m.Kind, err)
+	}
+	return Parts{v.Subject, text.String(), html.String(), v.ContentID}, nil
+}
+
+// newView expects a checked mail.
+func newView(m Mail) view {
+	product := strings.Join(strings.Fields(m.Product), " ") // folding the subject may lose one of two spaces
+	v := view{
+		Product:   product,
+		For:       product,
+		Name:      unlessLink(m.Name),
+		Secret:    m.Secret.Reveal(),
+		Until:     date(m.ExpiresAt),
+		Within:    span(m.ExpiresAt.Sub(m.RequestedAt)),
+		Requested: date(m.RequestedAt),
+		Agent:     unlessLink(m.Agent),
+		Account:   m.Account,
+		URI:       m.URI.Reveal(),
+	}
+	if ip, err := netip.ParseAddr(m.IP); err == nil {
+		v.IP = ip.Unmap().WithZone("").String() // an IPv4 address as people know it, and no name of our interfaces
+	}
+	if m.Purpose != "" && m.Purpose != "default" {
+		v.For += " " + m.Purpose
+	}
+	if m.Kind == TOTP {
+		v.Link = htmltemplate.URL(v.URI) // check has seen that it is an otpauth URI
+		// Unique in the world (RFC 2045 section 7) because the Message-ID is, and short whatever that one's length.
+		sum := sha256.Sum256([]byte(m.MessageID))
+		v.ContentID = fmt.Sprintf("qr.%x@securemail.invalid", sum[:10])
+		image, _ := png.DecodeConfig(bytes.NewReader(m.QR))
+		v.Size = image.Width
+	}
+	return v
+}
+
+var link = regexp.MustCompile(`://|\S[.@]\pL\pL`)
+
+// unlessLink returns s, or nothing where mail programs would make a link of it. A name and a browser's name are
+// whatever a stranger typed: they must not turn our mail into one that says "Hello, win at evil.example".
+func unlessLink(s string) string {
+	if link.MatchString(s) {
+		return ""
+	}
+	return s
+}
+
+func date(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }
+
+// span returns d to the minute, then rounded down to whole hours or days where it is long: a little early does no harm.
+func span(d time.Duration) string {
+	n, unit := max(1, int(d.Round(time.Minute).Minutes())), "minute"
+	switch {
+	case n >= 3*24*60:
+		n, unit = n/(24*60), "day"
+	case n >= 2*60:
+		n, unit = n/60, "hour"
+	}
+	if n == 1 {
+		return "1 " + unit
+	}
+	return fmt.Sprintf("%d %ss", n, unit)
+}
