@@ -1,0 +1,174 @@
+// Package config reads the settings of both commands: defaults, then a YAML file, then the environment, then flags,
+// each over the one before. deploy/config.example.yaml documents every setting.
+//
+// The setting smtp.host is SECUREMAIL_SMTP_HOST in the environment. A setting that holds a secret can be read from a
+// file, smtp.password_file or SECUREMAIL_SMTP_PASSWORD_FILE, which is how orchestrators hand secrets over. Everything
+// that is wrong is reported at once: unknown names, values that do not fit, contradictions, what is missing.
+//
+// Only the commands import this package. The others have plain fields, which the commands fill in.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"net/mail"
+	"os"
+	"strings"
+	"time"
+
+	"example.com/securemail/internal/secret"
+)
+
+// Config is every setting there is. A koanf tag is the setting's name in the file.
+type Config struct {
+	Redis           Redis         `koanf:"redis"`
+	KeyRingFile     string        `koanf:"keyring_file"`
+	From            string        `koanf:"from"`
+	ReplyTo         string        `koanf:"reply_to"`
+	Product         string        `koanf:"product"`
+	SMTP            SMTP          `koanf:"smtp"`
+	MaxLife         MaxLife       `koanf:"max_life"`
+	CodeDigits      int           `koanf:"code_digits"`
+	RecordRetention time.Duration `koanf:"record_retention"`
+	Concurrency     int           `koanf:"concurrency"`
+	Admin           Admin         `koanf:"admin"`
+	Log             Log           `koanf:"log"`
+}
+
+// Redis is where tasks and records are. The URL may hold a password.
+type Redis struct {
+	URL secret.String `koanf:"url"`
+}
+
+// SMTP is the relay.
+type SMTP struct {
+	Provider  string        `koanf:"provider"`
+	Host      string        `koanf:"host"`
+	Port      int           `koanf:"port"`
+	TLS       string        `koanf:"tls"`
+	Username  string        `koanf:"username"`
+	Password  secret.String `koanf:"password"`
+	CAFile    string        `koanf:"ca_file"`
+	LocalName string        `koanf:"local_name"`
+}
+
+// MaxLife is the ceiling of each kind's life, and its default.
+type MaxLife struct {
+	Key  time.Duration `koanf:"key"`
+	Code time.Duration `koanf:"code"`
+	TOTP time.Duration `koanf:"totp"`
+}
+
+// Admin is the worker's own listener.
+type Admin struct {
+	Addr     string        `koanf:"addr"`
+	Password secret.String `koanf:"password"`
+}
+
+// Log is how the worker logs.
+type Log struct {
+	Format string `koanf:"format"`
+	Level  string `koanf:"level"`
+}
+
+// defaults is what a setting is that nobody set.
+func defaults() Config {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	return Config{
+		Redis:           Redis{URL: secret.New("redis://127.0.0.1:6379")},
+		SMTP:            SMTP{LocalName: host},
+		MaxLife:         MaxLife{Key: 24 * time.Hour, Code: 10 * time.Minute, TOTP: 24 * time.Hour},
+		CodeDigits:      8,
+		RecordRetention: 7 * 24 * time.Hour,
+		Concurrency:     32,
+		Admin:           Admin{Addr: "127.0.0.1:9464"},
+		Log:             Log{Format: "json", Level: "info"},
+	}
+}
+
+// Need is who asks for the settings, and with it which ones must be there.
+type Need int
+
+const (
+	// Producer needs Redis alone.
+	Producer Need = iota
+	// Worker needs a key ring, a sender and a relay too.
+	Worker
+)
+
+// complete fills in what follows from other settings, and reports what is wrong with the whole.
+func (c *Config) complete(need Need) error {
+	var errs []error
+	wrong := func(key, format string, args ...any) {
+		errs = append(errs, fmt.Errorf("%s (%s): %s", key, envName(key), fmt.Sprintf(format, args...)))
+	}
+	if err := checkRedisURL(c.Redis.URL); err != nil {
+		wrong("redis.url", "%v", err)
+	}
+	for key, life := range map[string]time.Duration{"max_life.key": c.MaxLife.Key, "max_life.code": c.MaxLife.Code, "max_life.totp": c.MaxLife.TOTP} {
+		if life < time.Minute || life > 31*24*time.Hour {
+			wrong(key, "%v is not between 1m and 744h (31 days)", life)
+		}
+	}
+	if c.From != "" {
+		if from, err := mail.ParseAddress(c.From); err != nil {
+			wrong("from", `it is not an address; write it like: Example <no-reply@example.com>`)
+		} else if c.Product == "" {
+			c.Product = from.Name
+			if c.Product == "" {
+				c.Product = from.Address[strings.LastIndex(from.Address, "@")+1:]
+			}
+		}
+	}
+	if need == Worker {
+		c.completeWorker(wrong)
+	}
+	return errors.Join(errs...)
+}
+
+func (c *Config) completeWorker(wrong func(key, format string, args ...any)) {
+	if c.KeyRingFile == "" {
+		wrong("keyring_file", "name the key ring file; worker keyring new -o FILE makes one")
+	}
+	if c.From == "" {
+		wrong("from", "name the sender, like: Example <no-reply@example.com>")
+	}
+	if c.ReplyTo != "" {
+		if _, err := mail.ParseAddress(c.ReplyTo); err != nil {
+			wrong("reply_to", "it is not an address")
+		}
+	}
+	c.SMTP.complete(wrong)
+	if c.CodeDigits != 8 && c.CodeDigits != 6 {
+		wrong("code_digits", "%d is neither 8 nor 6", c.CodeDigits)
+	}
+	if c.RecordRetention < time.Hour || c.RecordRetention > 366*24*time.Hour {
+		wrong("record_retention", "%v is not between 1h and 8784h (a year)", c.RecordRetention)
+	}
+	if c.Concurrency < 1 || c.Concurrency > 1000 {
+		wrong("concurrency", "%d is not between 1 and 1000", c.Concurrency)
+	}
+	if c.Log.Format != "json" && c.Log.Format != "console" {
+		wrong("log.format", "%q is neither json nor console", c.Log.Format)
+	}
+	switch c.Log.Level {
+	case "debug", "info", "warn", "error":
+	default:
+		wrong("log.level", "%q is not debug, info, warn or error", c.Log.Level)
+	}
+	if n := len(c.Admin.Password.Reveal()); n > 0 && n < 12 {
+		wrong("admin.password", "it is shorter than 12 characters")
+	}
+}
+
+// Sender returns the From setting in its two parts. It is valid after [Load].
+func (c *Config) Sender() mail.Address {
+	from, err := mail.ParseAddress(c.From)
+	if err != nil {
+		return mail.Address{}
+	}
+	return *from
+}

@@ -1,0 +1,239 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"go.uber.org/zap"
+
+	"example.com/securemail/internal/record"
+	"example.com/securemail/internal/submission"
+	"example.com/securemail/tasks"
+)
+
+// errTooLate stops a submission whose mail has become too old to be of use.
+var errTooLate = errors.New("too little of the mail's life is left")
+
+type handler struct {
+	Config
+	records *record.Store
+	metrics *metrics
+}
+
+// ProcessTask is one run of one task. What it returns is asynq's to act on: nil is done, [later] is a retry,
+// asynq.SkipRetry archives, asynq.RevokeTask drops. asynq keeps the error's text, so it holds no address and no reply.
+func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
+	r := &run{handler: h, started: time.Now(), log: h.Log}
+	err := r.send(ctx, t)
+	r.report()
+	return err
+}
+
+// run is one task on its way, and what is to be said of it in the end.
+type run struct {
+	*handler
+	started time.Time
+	log     *zap.Logger
+
+	task    tasks.Task
+	attempt *record.Attempt
+	receipt submission.Receipt
+	timings timings
+
+	state   record.State
+	result  record.Result
+	next    time.Time
+	cause   error // for the log; never an address, a secret or a server's own words
+	trouble bool  // somebody has to look at it
+}
+
+// timings is how long the steps took.
+type timings struct{ open, compose, submit, record time.Duration }
+
+func (r *run) send(ctx context.Context, t *asynq.Task) error {
+	var err error
+	if r.task, err = tasks.ParseTask(t); err != nil {
+		return r.unreadable(ctx, err)
+	}
+	// A resend finds what it needs in the record, which no worker of this version can read it from.
+	if r.task.Resend > 0 {
+		return r.unreadable(ctx, fmt.Errorf("%w: a resend", tasks.ErrNewer))
+	}
+	if err := r.checkLife(); err != nil {
+		return r.unreadable(ctx, err)
+	}
+	if time.Now().After(lateAt(r.task)) {
+		return r.endUnopened(ctx, record.Expired, reasonLate)
+	}
+
+	ring, err := r.KeyRing.Ring()
+	if err != nil {
+		r.log.Error("the key ring file is not usable; the keys read before stay in use", zap.Error(err))
+	}
+	kid, _ := ring.Active()
+	step := time.Now()
+	r.attempt, err = r.records.Open(ctx, r.recordMail(kid))
+	r.timings.open = time.Since(step)
+	if err != nil {
+		return r.notOpened(err)
+	}
+	failpoint("opened")
+	held := hold(ctx, r.records, r.attempt, step)
+	defer held.stop()
+
+	step = time.Now()
+	message, err := r.compose()
+	r.timings.compose = time.Since(step)
+	if err != nil {
+		return r.settle(ctx, verdictOf(err), err)
+	}
+
+	step = time.Now()
+	envelope := submission.Envelope{From: r.From.Address, To: r.task.Mail.To}
+	r.receipt, err = r.Relay.Submit(ctx, envelope, message, func(ctx context.Context) error {
+		failpoint("before-dot")
+		if time.Now().After(lateAt(r.task)) {
+			return errTooLate
+		}
+		return held.check(ctx)
+	})
+	r.timings.submit = time.Since(step)
+	if err != nil {
+		return r.settle(ctx, verdictOf(err), err)
+	}
+	failpoint("accepted")
+	r.accept(ctx)
+	failpoint("recorded")
+	return nil
+}
+
+// checkLife applies this worker's ceiling to what a producer asked for. A minute is forgiven, for clocks that differ.
+func (r *run) checkLife() error {
+	const tolerance = time.Minute
+	ceiling := r.MaxLife[r.task.Mail.Kind] + tolerance
+	if r.task.ExpiresAt.Sub(r.task.CreatedAt) > ceiling || time.Until(r.task.ExpiresAt) > ceiling {
+		return fmt.Errorf("%w: expires_at: it is over the ceiling of %v for a %s", tasks.ErrInvalid, r.MaxLife[r.task.Mail.Kind], r.task.Mail.Kind)
+	}
+	return nil
+}
+
+func (r *run) recordMail(kid string) record.Mail {
+	m := record.Mail{ID: r.task.ID, Kind: string(r.task.Mail.Kind), Purpose: r.task.Mail.Purpose, Seed: r.task.Seed, KeyID: kid,
+		CreatedAt: r.task.CreatedAt, ExpiresAt: r.task.ExpiresAt}
+	if r.task.Mail.Kind == tasks.Code {
+		m.Digits = r.CodeDigits
+	}
+	return m
+}
+
+// unreadable ends a task that makes no sense, and leaves one of tomorrow for a newer worker.
+func (r *run) unreadable(ctx context.Context, err error) error {
+	r.cause = err
+	if errors.Is(err, tasks.ErrNewer) {
+		return r.again(newerDelay, reasonNewer)
+	}
+	if r.task.ID == "" {
+		// Nothing in the payload can be relied on; the id that asynq knows is the one the producer asks with.
+		id, _ := asynq.GetTaskID(ctx)
+		now := time.Now()
+		r.task = tasks.Task{ID: id, CreatedAt: now, ExpiresAt: now}
+	}
+	return r.endUnopened(ctx, record.Refused, reasonMalformed)
+}
+
+// notOpened is for a mail that there is nothing to send of, now or ever.
+func (r *run) notOpened(err error) error {
+	var locked *record.LockedError
+	var ended *record.EndedError
+	switch {
+	case errors.As(err, &ended):
+		r.state, r.result.Reason = ended.Outcome, reasonRepeated
+		return nil
+	case errors.As(err, &locked):
+		return r.again(locked.For, reasonLocked)
+	}
+	r.cause, r.trouble = err, true
+	return r.again(redisDelay, reasonRedis)
+}
+
+// accept writes down that the relay took the mail. The mail is sent, whatever happens here, so it has its own context
+// and no error: who stops the process waits for it, and without the record another worker might send a second copy.
+func (r *run) accept(ctx context.Context) {
+	r.state = record.Accepted
+	r.result = record.Result{Code: r.receipt.Code, Enhanced: r.receipt.Enhanced, Relay: r.receipt.Relay, QueueID: r.receipt.QueueID}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), acceptTime)
+	defer cancel()
+	step := time.Now()
+	for {
+		err := r.records.Accept(ctx, r.attempt, r.result)
+		r.timings.record = time.Since(step)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			r.cause, r.trouble = fmt.Errorf("the relay has the mail, but its record could not be written: %w", err), true
+			return
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// settle carries out what verdict decided.
+func (r *run) settle(ctx context.Context, v verdict, err error) error {
+	r.cause, r.trouble = err, v.trouble
+	r.result.Reason = v.reason
+	var failure *submission.Error
+	if errors.As(err, &failure) {
+		r.result.Relay, r.result.Code, r.result.Enhanced = failure.Relay, failure.Code, failure.Enhanced
+	}
+	if v.outcome != "" {
+		return r.end(ctx, v.outcome)
+	}
+	delay, ok := delayOf(v, r.attempt.Try, time.Until(lateAt(r.task)))
+	if !ok {
+		return r.end(ctx, record.Expired)
+	}
+	r.state, r.next = record.Deferred, time.Now().Add(delay)
+	if err := r.records.Defer(ctx, r.attempt, r.result, r.next, v.counts); err != nil {
+		// The task is taken up again all the same; the lock runs out by then.
+		r.log.Warn("the record does not show this try", zap.String("id", r.task.ID), zap.Error(err))
+	}
+	return &later{delay, v.reason}
+}
+
+func (r *run) end(ctx context.Context, outcome record.State) error {
+	if err := r.records.End(ctx, r.attempt, outcome, r.result); err != nil {
+		return r.notEnded(err)
+	}
+	r.state = outcome
+	return final(outcome, r.result.Reason)
+}
+
+func (r *run) endUnopened(ctx context.Context, outcome record.State, reason string) error {
+	r.result.Reason = reason
+	if err := r.records.EndUnopened(ctx, r.recordMail(""), outcome, r.result); err != nil {
+		return r.notEnded(err)
+	}
+	r.state = outcome
+	return final(outcome, reason)
+}
+
+// notEnded keeps a task whose outcome could not be written down: a mail that vanished without one would be lost.
+func (r *run) notEnded(err error) error {
+	var locked *record.LockedError
+	if errors.As(err, &locked) {
+		return r.again(locked.For, reasonLocked)
+	}
+	r.cause, r.trouble = err, true
+	return r.again(redisDelay, reasonRedis)
+}
+
+// again leaves the record as it is and the task for later.
+func (r *run) again(delay time.Duration, reason string) error {
+	r.state, r.result.Reason, r.next = record.Deferred, reason, time.Now().Add(delay)
+	return &later{delay, reason}
+}

@@ -1,0 +1,155 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"example.com/securemail/internal/record"
+	"example.com/securemail/internal/submission"
+	"example.com/securemail/tasks"
+)
+
+// The reasons that a record, a status and a log line give. The list is closed; applications branch on it.
+const (
+	reasonRecipient   = "recipient"   // the relay does not take mail for this address
+	reasonMessage     = "message"     // the relay does not take this message, or it could not be composed
+	reasonRelay       = "relay"       // the relay is in trouble: no mail is to blame
+	reasonCredentials = "credentials" // the relay does not take our login
+	reasonNetwork     = "network"     // no connection, or it broke
+	reasonUnconfirmed = "unconfirmed" // the message was sent, and the relay's reply was lost
+	reasonLate        = "late"        // too little of its life was left
+	reasonMalformed   = "malformed"   // the task makes no sense
+	reasonNewer       = "newer"       // the task is for a newer worker
+	reasonKeyRing     = "key-ring"    // the key ring lacks the key that the mail began with
+	reasonRedis       = "redis"       // the record could not be read or written
+	reasonLocked      = "locked"      // another worker is sending the mail
+	reasonStopping    = "stopping"    // the worker was stopped in the middle
+	reasonRepeated    = "repeated"    // the task came again after the mail had ended
+)
+
+// errNoKey says that a mail began under a key that the ring does not have (any more, or yet).
+var errNoKey = errors.New("the key ring has no key of this id; if it was removed, put it back; if it is new, the file here is stale")
+
+// composeError says that a mail cannot be put into words. Trying again does not help.
+type composeError struct{ err error }
+
+func (e *composeError) Error() string { return "compose the mail: " + e.err.Error() }
+func (e *composeError) Unwrap() error { return e.err }
+
+// verdict is what follows from a failed try: an outcome, or another try after delay, which doubles with every try
+// that counts, up to most.
+type verdict struct {
+	reason  string
+	outcome record.State  // "" for another try
+	counts  bool          // the mail pays with a try
+	delay   time.Duration // before the second try
+	most    time.Duration
+	trouble bool // an operator has to look at it
+}
+
+// verdictOf says what a failure means. A mail answers for what is the mail's alone: its recipient and its content. What is
+// the relay's trouble, or the network's, or ours, costs no mail a try.
+func verdictOf(err error) verdict {
+	var failure *submission.Error
+	switch {
+	case errors.Is(err, errTooLate):
+		return verdict{reason: reasonLate, outcome: record.Expired}
+	case errors.Is(err, errNoKey):
+		return verdict{reason: reasonKeyRing, delay: 30 * time.Second, trouble: true}
+	case errors.As(err, new(*composeError)):
+		return verdict{reason: reasonMessage, outcome: record.Refused, trouble: true}
+	case errors.Is(err, record.ErrLostLock):
+		return verdict{reason: reasonLocked, delay: record.LockTime}
+	case errors.Is(err, context.Canceled):
+		return verdict{reason: reasonStopping, delay: time.Second}
+	case !errors.As(err, &failure):
+		return verdict{reason: reasonRedis, delay: redisDelay, trouble: true}
+	case failure.Ambiguous:
+		// The relay may be at work on it still; what it takes twice it can recognise by the Message-ID.
+		return verdict{reason: reasonUnconfirmed, counts: true, delay: time.Minute, most: 10 * time.Minute}
+	}
+	switch failure.Scope {
+	case submission.ScopeRecipient:
+		if failure.Permanent {
+			return verdict{reason: reasonRecipient, outcome: record.Refused}
+		}
+		// Greylisting wants a minute at least.
+		return verdict{reason: reasonRecipient, counts: true, delay: time.Minute, most: 30 * time.Minute}
+	case submission.ScopeMessage:
+		if failure.Permanent {
+			return verdict{reason: reasonMessage, outcome: record.Refused, trouble: true}
+		}
+		return verdict{reason: reasonMessage, counts: true, delay: time.Minute, most: 30 * time.Minute}
+	case submission.ScopeCredentials:
+		// Providers lock an account out that keeps knocking with a stale password.
+		return verdict{reason: reasonCredentials, delay: time.Minute, trouble: true}
+	case submission.ScopeNetwork:
+		return verdict{reason: reasonNetwork, delay: 5 * time.Second}
+	default:
+		return verdict{reason: reasonRelay, delay: 15 * time.Second, trouble: failure.Permanent}
+	}
+}
+
+const (
+	newerDelay = 30 * time.Second
+	redisDelay = 5 * time.Second
+	// minDelay is the shortest wait that is worth a further try at the end of a mail's life.
+	minDelay = 2 * time.Second
+)
+
+// lateAt is when a mail has become too old to be of use: what arrives with less than a fifth of its life left is
+// dead before somebody has typed it.
+func lateAt(t tasks.Task) time.Time {
+	return t.ExpiresAt.Add(-t.ExpiresAt.Sub(t.CreatedAt) / 5)
+}
+
+// delayOf lays out the next try inside what is left of the mail's life, or reports that there is no room for one. A
+// wait that would miss the end is halved into what is left, so that a mail has its last chance shortly before it.
+func delayOf(v verdict, try int, left time.Duration) (time.Duration, bool) {
+	delay := v.delay
+	for range try - 1 {
+		if !v.counts || delay >= v.most {
+			break
+		}
+		delay = min(2*delay, v.most)
+	}
+	delay += rand.N(delay/5 + 1) // so that what failed together does not come back together
+	if delay >= left {
+		delay = left / 2
+	}
+	return delay, delay >= minDelay
+}
+
+// later is a task for later.
+type later struct {
+	delay  time.Duration
+	reason string
+}
+
+func (l *later) Error() string {
+	return fmt.Sprintf("%s; again in %v", l.reason, l.delay.Round(time.Second))
+}
+
+// retryDelay tells asynq when. Other errors are its own, such as a lease that ran out when a worker died: at once.
+func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
+	var l *later
+	if errors.As(err, &l) {
+		return l.delay
+	}
+	return 0
+}
+
+// final tells asynq what to do with a task whose mail has ended: what somebody may have to look at is archived, where
+// asynqmon shows it; what came too late is dropped. The record has the outcome either way.
+func final(outcome record.State, reason string) error {
+	switch outcome {
+	case record.Expired, record.Revoked:
+		return fmt.Errorf("%s: %s: %w", outcome, reason, asynq.RevokeTask)
+	}
+	return fmt.Errorf("%s: %s: %w", outcome, reason, asynq.SkipRetry)
+}

@@ -1,0 +1,134 @@
+// Package worker turns one queued task into one submitted message.
+//
+// [Worker.Run] takes tasks from asynq until its context ends, and then lets the ones in hand finish. What happens to a
+// task is written out in one function, handler.send, in this order:
+//
+//  1. parse the task; what is malformed is refused, what is of a newer version waits for a newer worker
+//  2. too little life left to be of use: expired, nothing is sent
+//  3. open the record: take the send lock, get the seed and the number of this sending
+//  4. derive the secret and compose the whole message, before any connection is touched
+//  5. submit it; the lock and the remaining life are checked once more before the last byte
+//  6. write down that it was accepted, for as long as that takes: from here on nothing may become an error
+//  7. or let verdict say what the failure means: later, refused, or the relay's own trouble
+//  8. one log line, and the counters
+//
+// The packages that do these things do not know each other; here they meet.
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/mail"
+	"sync/atomic"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+
+	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/record"
+	"example.com/securemail/internal/submission"
+	"example.com/securemail/tasks"
+)
+
+const (
+	// A lone task waits for a quarter to three quarters of this; while idle, each turn asks Redis once per queue.
+	pollInterval = 20 * time.Millisecond
+	// How late a deferred task may be taken up again.
+	deferredInterval = time.Second
+	// acceptTime is how long an accepted mail's record is tried to be written: a restart of Redis that reads back a
+	// large append-only file takes a minute or two.
+	acceptTime = 2 * time.Minute
+	// drainMargin is what stopping takes besides the tries in hand.
+	drainMargin = 10 * time.Second
+)
+
+// Config is what a worker works with. All fields are required but ReplyTo.
+type Config struct {
+	Redis      redis.UniversalClient // retries long enough to outlast a restart of Redis
+	KeyRing    *keyring.File
+	Relay      *submission.Client
+	TryTimeout time.Duration // the longest that a Submit of Relay takes
+
+	From    mail.Address
+	ReplyTo string
+	Product string
+
+	MaxLife     map[tasks.Kind]time.Duration
+	CodeDigits  int
+	Retention   time.Duration // of records, past a secret's expiry
+	Concurrency int
+
+	Log     *zap.Logger
+	Metrics prometheus.Registerer
+}
+
+// Worker takes tasks and sends mails.
+type Worker struct {
+	server  *asynq.Server
+	handler *handler
+	health  health
+}
+
+// New returns a worker that has not started.
+func New(c Config) *Worker {
+	w := &Worker{handler: &handler{
+		Config:  c,
+		records: record.NewStore(c.Redis, c.Retention),
+		metrics: newMetrics(c.Metrics),
+	}}
+	w.server = asynq.NewServerFromRedisClient(c.Redis, asynq.Config{
+		Concurrency:              c.Concurrency,
+		Queues:                   map[string]int{tasks.QueueCodes: 2, tasks.Queue: 1},
+		StrictPriority:           true, // somebody waits for a code with a form open
+		TaskCheckInterval:        pollInterval,
+		DelayedTaskCheckInterval: deferredInterval,
+		RetryDelayFunc:           retryDelay,
+		// asynq counts no failures of ours: its limit would end a mail without an outcome. The record counts tries.
+		IsFailure:       func(err error) bool { return !errors.As(err, new(*later)) },
+		ShutdownTimeout: w.DrainTime(),
+		HealthCheckFunc: w.health.set,
+		Logger:          c.Log.Named("asynq").WithOptions(zap.WithCaller(false)).Sugar(),
+		LogLevel:        asynq.WarnLevel,
+	})
+	return w
+}
+
+// DrainTime is the longest that Run takes to return once its context has ended: a try that has just begun, and the
+// record of what it came to. Whoever stops the process must not kill it earlier.
+func (w *Worker) DrainTime() time.Duration { return w.handler.TryTimeout + acceptTime + drainMargin }
+
+// Run takes tasks until ctx ends, and returns when the last one in hand has ended.
+func (w *Worker) Run(ctx context.Context) error {
+	if err := w.server.Start(w.handler); err != nil {
+		return fmt.Errorf("start the queue server: %w", err)
+	}
+	<-ctx.Done()
+	w.health.draining.Store(true)
+	w.server.Shutdown()
+	return nil
+}
+
+// Ready returns nil while the worker takes tasks and reaches Redis, and otherwise why not.
+func (w *Worker) Ready() error { return w.health.get() }
+
+// health is what asynq's health check, every 15 seconds, said last.
+type health struct {
+	draining atomic.Bool
+	last     atomic.Pointer[error]
+}
+
+func (h *health) set(err error) { h.last.Store(&err) }
+
+func (h *health) get() error {
+	if h.draining.Load() {
+		return errors.New("the worker is stopping")
+	}
+	if last := h.last.Load(); last != nil && *last != nil {
+		return errors.New("Redis is out of reach")
+	}
+	return nil
+}
