@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+
+	"example.com/securemail/tasks"
+)
+
+var kindHelp = map[tasks.Kind]string{
+	tasks.Key:  "Mails a random key of 25 characters",
+	tasks.Code: "Mails a code of eight digits",
+	tasks.TOTP: "Mails a TOTP secret with its QR code",
+}
+
+func (p *program) sendCommand(kind tasks.Kind) *cobra.Command {
+	mail := tasks.Mail{Kind: kind}
+	var vars []string
+	var wait bool
+	var timeout time.Duration
+	command := &cobra.Command{
+		Use:   string(kind) + " ADDRESS",
+		Short: kindHelp[kind],
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			mail.To = args[0]
+			var err error
+			if mail.Vars, err = parseVars(vars); err != nil {
+				return err
+			}
+			if cmd.Flags().Changed("expires-in") && mail.ExpiresIn == 0 {
+				return wrongUse{errors.New("--expires-in: it is 0; leave it out for the longest life")}
+			}
+			return p.send(cmd.Context(), mail, wait, timeout)
+		},
+	}
+	flags := command.Flags()
+	flags.StringVar(&mail.Purpose, "purpose", "", "what the secret is for, such as sign-in (default \"default\")")
+	flags.DurationVar(&mail.ExpiresIn, "expires-in", 0, "how long it lives, such as 10m (default: as long as it may)")
+	flags.StringVar(&mail.Locale, "locale", "", "language of the mail, such as en")
+	flags.StringArrayVar(&vars, "var", nil, "a value for the template as `NAME=VALUE`, such as name=Alice; repeatable")
+	flags.StringVar(&mail.IdempotencyKey, "idempotency-key", "", "repeated calls with the same `KEY`, recipient and purpose send one mail")
+	flags.BoolVar(&wait, "wait", false, "wait until the mail has ended, and say how")
+	flags.DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait")
+	if kind == tasks.TOTP {
+		flags.StringVar(&mail.Account, "account", "", "`NAME` of the entry in the authenticator (default the address)")
+	}
+	return command
+}
+
+func parseVars(given []string) (map[string]string, error) {
+	vars := map[string]string{}
+	for _, pair := range given {
+		name, value, found := strings.Cut(pair, "=")
+		if !found {
+			return nil, wrongUse{fmt.Errorf("--var %q: write it as NAME=VALUE", pair)}
+		}
+		vars[name] = value
+	}
+	return vars, nil
+}
+
+func (p *program) send(ctx context.Context, mail tasks.Mail, wait bool, timeout time.Duration) error {
+	client, rdb, err := p.connect()
+	if err != nil {
+		return err
+	}
+	defer rdb.Close()
+	sending, cancel := context.WithTimeout(ctx, redisTime)
+	defer cancel()
+	id, err := client.Send(sending, mail)
+	if err != nil {
+		return err
+	}
+	if !p.json {
+		fmt.Fprintln(p.stdout, id)
+	} else if !wait {
+		p.print(tasks.Status{ID: id, State: tasks.Queued})
+	}
+	if !served(rdb) {
+		fmt.Fprintln(p.stderr, "enqueue: warning: no worker is running on this Redis; the mail waits for one")
+	}
+	if !wait {
+		return nil
+	}
+	ctx, cancel = context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return p.follow(ctx, client, id)
+}
+
+// follow prints every state that the mail goes through.
+func (p *program) follow(ctx context.Context, client *tasks.Client, id string) error {
+	last := tasks.Status{State: tasks.Queued}
+	for s, err := range client.Watch(ctx, id) {
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fmt.Errorf("the time is up and the mail has not ended; it is %s. Ask again: enqueue status %s", last.State, id)
+		}
+		if err != nil {
+			return err
+		}
+		p.print(s)
+		last = s
+	}
+	if last.State != tasks.Accepted {
+		return errNo
+	}
+	return nil
+}
+
+// print writes a status as one line.
+func (p *program) print(s tasks.Status) {
+	if p.json {
+		json.NewEncoder(p.stdout).Encode(s)
+		return
+	}
+	line := string(s.State)
+	if s.Reason != "" {
+		line += "  " + s.Reason
+	}
+	if s.State != tasks.Accepted && s.Code != 0 {
+		line += fmt.Sprintf("  %d %s", s.Code, s.EnhancedCode)
+	}
+	if s.State == tasks.Deferred && !s.NextTry.IsZero() {
+		line += "  again at " + s.NextTry.Format(time.RFC3339)
+	}
+	fmt.Fprintln(p.stdout, strings.TrimRight(line, " "))
+}
+
+// served reports whether a live worker takes mails. Where that cannot be told, there is nothing to warn of.
+func served(rdb *redis.Client) bool {
+	servers, err := asynq.NewInspectorFromRedisClient(rdb).Servers()
+	if err != nil {
+		return true
+	}
+	for _, server := range servers {
+		if _, ours := server.Queues[tasks.Queue]; ours && server.Status == "active" {
+			return true
+		}
+	}
+	return false
+}

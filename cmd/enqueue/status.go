@@ -1,0 +1,69 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.com/securemail/tasks"
+)
+
+func (p *program) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use:   "status ID",
+		Short: "Tells where a mail stands",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			client, rdb, err := p.connect()
+			if err != nil {
+				return err
+			}
+			defer rdb.Close()
+			ctx, cancel := context.WithTimeout(cmd.Context(), redisTime)
+			defer cancel()
+			s, err := client.Status(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if p.json {
+				p.print(s)
+				return nil
+			}
+			p.table(s)
+			return nil
+		},
+	}
+}
+
+func (p *program) table(s tasks.Status) {
+	row := func(name, value string) {
+		if value != "" {
+			fmt.Fprintf(p.stdout, "%-12s %s\n", name, value)
+		}
+	}
+	at := func(t time.Time) string {
+		if t.IsZero() {
+			return ""
+		}
+		return t.Format(time.RFC3339)
+	}
+	row("id", s.ID)
+	row("state", string(s.State))
+	row("reason", s.Reason)
+	row("kind", string(s.Kind))
+	row("purpose", s.Purpose)
+	if s.Code != 0 {
+		row("reply", fmt.Sprintf("%d %s", s.Code, s.EnhancedCode))
+	}
+	row("relay", s.Relay)
+	row("queue id", s.QueueID)
+	if s.Tries > 0 {
+		row("tries", fmt.Sprint(s.Tries))
+	}
+	row("created", at(s.CreatedAt))
+	row("expires", at(s.ExpiresAt))
+	row("next try", at(s.NextTry))
+	row("accepted", at(s.AcceptedAt))
+}

@@ -1,0 +1,104 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.com/securemail/internal/config"
+	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/message"
+	"example.com/securemail/internal/submission"
+	"example.com/securemail/internal/worker"
+	"example.com/securemail/tasks"
+)
+
+func checkCommand(settings func() (config.Config, error), stdout io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:   "check",
+		Short: "Checks settings, key ring, Redis and the relay (name, TLS, login); sends nothing",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := settings()
+			if err != nil {
+				return err
+			}
+			good := true
+			for _, part := range []struct {
+				name  string
+				check func(context.Context, config.Config) (string, error)
+			}{{"key ring", checkKeyRing}, {"redis", checkRedis}, {"relay", checkRelay}, {"mails", checkMails}} {
+				said, err := part.check(cmd.Context(), c)
+				if err != nil {
+					good = false
+					fmt.Fprintf(stdout, "FAIL  %-9s %v\n", part.name, err)
+					continue
+				}
+				fmt.Fprintf(stdout, "ok    %-9s %s\n", part.name, said)
+			}
+			if !good {
+				return errReported
+			}
+			return nil
+		},
+	}
+}
+
+func checkKeyRing(_ context.Context, c config.Config) (string, error) {
+	ring, err := keyring.Load(c.KeyRingFile)
+	if err != nil {
+		return "", err
+	}
+	kid, _ := ring.Active()
+	return fmt.Sprintf("%s: %d keys, %s is active", c.KeyRingFile, len(ring.List()), kid), nil
+}
+
+func checkRedis(ctx context.Context, c config.Config) (string, error) {
+	rdb, err := c.Redis.ProducerClient()
+	if err != nil {
+		return "", err
+	}
+	defer rdb.Close()
+	if err := ping(ctx, rdb); err != nil {
+		return "", err
+	}
+	return rdb.Options().Addr + " answers", nil
+}
+
+func checkRelay(ctx context.Context, c config.Config) (string, error) {
+	relay, err := relayOf(c)
+	if err != nil {
+		return "", err
+	}
+	client, err := submission.NewClient(relay)
+	if err != nil {
+		return "", err
+	}
+	defer client.Close()
+	info, err := client.Check(ctx)
+	if err != nil {
+		return "", err
+	}
+	login := "without a login"
+	if info.Auth != "" {
+		login = "logged in with AUTH " + info.Auth
+	}
+	return fmt.Sprintf("%s:%d %s, certificate until %s, %s", relay.Host, relay.Port, info.TLSVersion,
+		info.CertificateExpires.UTC().Format(time.DateOnly), login), nil
+}
+
+func checkMails(_ context.Context, c config.Config) (string, error) {
+	for _, kind := range []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP} {
+		mail, err := worker.Sample(c.Sender(), c.ReplyTo, c.Product, kind, time.Hour, c.CodeDigits)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", kind, err)
+		}
+		if _, err := message.Compose(mail); err != nil {
+			return "", fmt.Errorf("%s: %w", kind, err)
+		}
+	}
+	return "a key, a code and a TOTP mail can be written with these settings", nil
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"example.com/securemail/internal/keyring"
+)
+
+func keyringCommand(stdout io.Writer) *cobra.Command {
+	var path string
+	var ifMissing bool
+	command := &cobra.Command{Use: "keyring", Short: "Makes and rotates the key ring, the only secret file of the system"}
+	command.PersistentFlags().StringVarP(&path, "output", "o", "", "the key ring `FILE`")
+	command.MarkPersistentFlagRequired("output")
+
+	create := &cobra.Command{
+		Use: "new -o FILE", Short: "Makes a key ring; never overwrites one", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			err := keyring.New(path)
+			if ifMissing && errors.Is(err, fs.ErrExist) {
+				_, err = keyring.Load(path) // what is there has to be of use
+				return err
+			}
+			if err == nil {
+				fmt.Fprintf(stdout, "%s: made. Back it up: without it nothing that was mailed can be checked.\n", path)
+			}
+			return err
+		},
+	}
+	create.Flags().BoolVar(&ifMissing, "if-missing", false, "succeed if there is a good one already")
+
+	command.AddCommand(create, &cobra.Command{
+		Use: "add -o FILE", Short: "Adds a key, which is not used yet", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			kid, err := keyring.Add(path)
+			if err == nil {
+				fmt.Fprintf(stdout, "%s: added %s. Once every process has the file: worker keyring activate %s -o %s\n", path, kid, kid, path)
+			}
+			return err
+		},
+	}, &cobra.Command{
+		Use: "activate KEY-ID -o FILE", Short: "Makes new mails use a key", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return keyring.Activate(path, args[0]) },
+	}, &cobra.Command{
+		Use: "remove KEY-ID -o FILE", Short: "Removes a key that no living mail needs any more", Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return keyring.Remove(path, args[0]) },
+	}, &cobra.Command{
+		Use: "list -o FILE", Short: "Lists the keys without showing them", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			ring, err := keyring.Load(path)
+			if err != nil {
+				return err
+			}
+			for _, key := range ring.List() {
+				state := ""
+				if key.Active {
+					state = "  active"
+				}
+				fmt.Fprintf(stdout, "%s  %s%s\n", key.KID, key.Created.UTC().Format(time.RFC3339), state)
+			}
+			return nil
+		},
+	})
+	return command
+}

@@ -1,0 +1,197 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9"
+	"github.com/spf13/cobra"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"example.com/securemail/internal/admin"
+	"example.com/securemail/internal/config"
+	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/submission"
+	"example.com/securemail/internal/worker"
+	"example.com/securemail/tasks"
+)
+
+// settingsFrom returns what reads the settings once the flags are parsed.
+func settingsFrom(path, redisURL *string, environ []string) func() (config.Config, error) {
+	return func() (config.Config, error) {
+		flags := map[string]string{}
+		if *redisURL != "" {
+			flags["redis.url"] = *redisURL
+		}
+		c, err := config.Load(config.Worker, *path, environ, flags)
+		if err != nil {
+			return c, fmt.Errorf("these settings need mending:\n%w", err)
+		}
+		return c, nil
+	}
+}
+
+func runCommand(settings func() (config.Config, error), stderr io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:   "run",
+		Short: "The daemon (also without any command). SIGTERM lets the mails in hand finish, a second one quits",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := settings()
+			if err != nil {
+				return err
+			}
+			if _, err := checkMails(cmd.Context(), c); err != nil {
+				return fmt.Errorf("from or product: no mail can be written with these settings: %w", err)
+			}
+			relay, err := relayOf(c)
+			if err != nil {
+				return err
+			}
+			return serve(cmd.Context(), c, relay, newLog(c.Log, stderr), nil)
+		},
+	}
+}
+
+// serve is the whole wiring of a worker: each line needs the ones above it. It returns when ctx has ended and the mails
+// in hand have too. started, if not nil, is told when tasks are being taken.
+func serve(ctx context.Context, c config.Config, relay submission.Relay, log *zap.Logger, started func(adminAddr string)) error {
+	defer log.Sync()                                                                         // stderr cannot be synced everywhere, and then has nothing to lose
+	redis.SetLogger(redisLog{log.WithOptions(zap.WithCaller(false)).Named("redis").Sugar()}) // it is the process's only one
+
+	ring, err := keyring.Open(c.KeyRingFile)
+	if err != nil {
+		return fmt.Errorf("keyring_file: %w", err)
+	}
+	rdb, err := c.Redis.WorkerClient()
+	if err != nil {
+		return err
+	}
+	defer rdb.Close()
+	if err := ping(ctx, rdb); err != nil {
+		return err
+	}
+	client, err := submission.NewClient(relay)
+	if err != nil {
+		return err
+	}
+	defer client.Close()
+
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	w := worker.New(worker.Config{
+		Redis:       rdb,
+		KeyRing:     ring,
+		Relay:       client,
+		TryTimeout:  tryTimeout,
+		From:        c.Sender(),
+		ReplyTo:     c.ReplyTo,
+		Product:     c.Product,
+		MaxLife:     map[tasks.Kind]time.Duration{tasks.Key: c.MaxLife.Key, tasks.Code: c.MaxLife.Code, tasks.TOTP: c.MaxLife.TOTP},
+		CodeDigits:  c.CodeDigits,
+		Retention:   c.RecordRetention,
+		Concurrency: c.Concurrency,
+		Log:         log,
+		Metrics:     metrics,
+	})
+	listener, err := admin.Listen(admin.Config{Addr: c.Admin.Addr, Password: c.Admin.Password, Redis: rdb, Ready: w.Ready, Metrics: metrics})
+	if err != nil {
+		return err
+	}
+
+	// The listener outlives the worker, so that /readyz says that it is stopping while it is.
+	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
+	var serving sync.WaitGroup
+	serving.Go(func() {
+		if err := listener.Serve(adminCtx); err != nil {
+			log.Error("the admin listener failed; the worker goes on", zap.Error(err))
+		}
+	})
+	defer serving.Wait()
+	defer stopAdmin()
+
+	log.Info("worker started", zap.String("relay", relay.Name), zap.String("host", relay.Host), zap.Int("port", relay.Port),
+		zap.Stringer("tls", relay.TLS), zap.Int("concurrency", c.Concurrency), zap.String("admin", "http://"+listener.Addr()),
+		zap.Duration("drain_time", w.DrainTime()))
+	if started != nil {
+		started(listener.Addr())
+	}
+	err = w.Run(ctx)
+	log.Info("worker stopped")
+	return err
+}
+
+// tryTimeout bounds one try, from dialling to the reply to the final dot. RFC 5321 section 4.5.3.2.6 would give that
+// reply ten minutes; a code would be dead by then.
+const tryTimeout = 3 * time.Minute
+
+// relayOf makes the relay of the settings.
+func relayOf(c config.Config) (submission.Relay, error) {
+	relay := submission.Relay{
+		Name:      c.SMTP.Host,
+		Host:      c.SMTP.Host,
+		Port:      c.SMTP.Port,
+		TLS:       submission.ImplicitTLS,
+		Username:  c.SMTP.Username,
+		Password:  c.SMTP.Password,
+		LocalName: c.SMTP.LocalName,
+		Timeouts:  submission.Timeouts{Total: tryTimeout},
+	}
+	if c.SMTP.Provider != "" {
+		relay.Name = c.SMTP.Provider
+	}
+	if c.SMTP.TLS == config.StartTLS {
+		relay.TLS = submission.StartTLS
+	}
+	if c.SMTP.CAFile != "" {
+		pem, err := os.ReadFile(c.SMTP.CAFile)
+		if err != nil {
+			return relay, fmt.Errorf("smtp.ca_file: %w", err)
+		}
+		relay.RootCAs = x509.NewCertPool()
+		if !relay.RootCAs.AppendCertsFromPEM(pem) {
+			return relay, fmt.Errorf("smtp.ca_file: %s holds no certificate in PEM form", c.SMTP.CAFile)
+		}
+	}
+	return relay, nil
+}
+
+// ping reports Redis being out of reach in a few seconds, rather than after all the patience of the worker's client.
+func ping(ctx context.Context, rdb *redis.Client) error {
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	if err := rdb.Ping(ctx).Err(); err != nil {
+		return tempFail{fmt.Errorf("redis.url: Redis at %s does not answer: %w", rdb.Options().Addr, err)}
+	}
+	return nil
+}
+
+func newLog(c config.Log, w io.Writer) *zap.Logger {
+	settings := zap.NewProductionEncoderConfig()
+	settings.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	settings.TimeKey = "time"
+	encoder := zapcore.NewJSONEncoder(settings)
+	if c.Format == "console" {
+		settings.EncodeTime = zapcore.TimeEncoderOfLayout("15:04:05.000")
+		encoder = zapcore.NewConsoleEncoder(settings)
+	}
+	level, err := zapcore.ParseLevel(c.Level)
+	if err != nil {
+		level = zapcore.InfoLevel
+	}
+	// No sampling: every outcome has its line.
+	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level), zap.ErrorOutput(zapcore.Lock(zapcore.AddSync(w))))
+}
+
+// redisLog takes what go-redis says about its connections.
+type redisLog struct{ *zap.SugaredLogger }
+
+func (l redisLog) Printf(_ context.Context, format string, args ...any) { l.Warnf(format, args...) }
