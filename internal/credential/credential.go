@@ -1,0 +1,187 @@
+// Package credential makes the secret that a mail carries, and recognises it when a person types it.
+//
+// A credential is derived, never stored: HKDF-SHA-256 (RFC 5869) over a key of the key ring, with the random seed of
+// the task as salt, and bound to the kind, the mail's id, the purpose and the address. So every retry and every
+// resend has the same secret, who has only Redis or only the key ring learns nothing, and a task rewritten to another
+// address makes a secret that does not pass for the expected one.
+//
+// The derivation is fixed: its text "securemail/credential/v1" changes before any byte of its output does.
+//
+// [Derive] makes a [Credential]; [Credential.Match] compares what was typed. A TOTP is answered with a code of the
+// moment instead of the secret: [Normalize] cleans it, package otpauth computes what it must be.
+package credential
+
+import (
+	"crypto/hkdf"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base32"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+
+	"example.com/securemail/internal/secret"
+)
+
+// Kind says what a credential is.
+type Kind string
+
+// The kinds.
+const (
+	Key  Kind = "key"  // 25 Crockford base32 characters, 125 bits
+	Code Kind = "code" // 8 decimal digits, or 6
+	TOTP Kind = "totp" // a shared secret of 20 bytes for an authenticator (RFC 6238; RFC 4226 section 4, R6)
+)
+
+const (
+	label      = "securemail/credential/v1"
+	keyLen     = 32 // bytes of a ring key
+	seedLen    = 32 // bytes of a seed
+	keyChars   = 25
+	totpBytes  = 20
+	totpDigits = 6
+)
+
+// crockford is the alphabet of Douglas Crockford's Base 32, which leaves out what is mistaken for a digit, I, L and
+// O, and U.
+const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+
+var base32NoPad = base32.StdEncoding.WithPadding(base32.NoPadding)
+
+// Params is what a credential depends on besides the key.
+type Params struct {
+	Kind    Kind
+	ID      string // of the mail
+	Purpose string
+	To      string // the address in its canonical form: what is written in another way has another secret
+	Seed    []byte // 32 random bytes
+	Digits  int    // of a code: 8, also if 0, or 6; the other kinds ignore it
+}
+
+// Credential is a secret. It does not print.
+type Credential struct {
+	kind Kind
+	text secret.String // canonical: what Normalize makes of a right answer; for a TOTP, the raw shared secret
+}
+
+// Derive computes the credential of p under key, a ring key of 32 bytes. The same arguments always give the same one:
+//
+//	HKDF-SHA-256(ikm = key, salt = seed, info = lp("securemail/credential/v1", kind, id, purpose, to))
+//
+// where lp puts the length of each part before it, as 4 bytes, big-endian. A key takes five bits of each byte, a code
+// a digit of each byte below 250, a TOTP the first 20 bytes. An error means that an argument has the wrong length, is
+// empty, or names no kind; it holds no argument but the kind.
+func Derive(key []byte, p Params) (Credential, error) {
+	if len(key) != keyLen {
+		return Credential{}, fmt.Errorf("credential: the ring key has %d bytes, want %d", len(key), keyLen)
+	}
+	if len(p.Seed) != seedLen {
+		return Credential{}, fmt.Errorf("credential: the seed has %d bytes, want %d", len(p.Seed), seedLen)
+	}
+	if p.ID == "" || p.Purpose == "" || p.To == "" {
+		return Credential{}, errors.New("credential: id, purpose and address must not be empty")
+	}
+	digits := p.Digits
+	if digits == 0 {
+		digits = 8
+	}
+	if p.Kind == Code && digits != 6 && digits != 8 {
+		return Credential{}, fmt.Errorf("credential: a code of %d digits, want 6 or 8", digits)
+	}
+	// Eight digits take 8 bytes and one more for each that is rejected, one in 43.
+	stream, err := hkdf.Key(sha256.New, key, p.Seed, lp(label, string(p.Kind), p.ID, p.Purpose, p.To), 64)
+	if err != nil {
+		return Credential{}, fmt.Errorf("credential: %w", err)
+	}
+	var text string
+	switch p.Kind {
+	case Key:
+		text = keyText(stream)
+	case Code:
+		text, err = codeText(stream, digits)
+	case TOTP:
+		text = string(stream[:totpBytes])
+	default:
+		err = fmt.Errorf("credential: unknown kind %.16q, want key, code or totp", p.Kind)
+	}
+	if err != nil {
+		return Credential{}, err
+	}
+	return Credential{kind: p.Kind, text: secret.New(text)}, nil
+}
+
+// lp joins parts such that no two lists of parts give the same bytes.
+func lp(parts ...string) string {
+	var b []byte
+	for _, p := range parts {
+		b = binary.BigEndian.AppendUint32(b, uint32(len(p)))
+		b = append(b, p...)
+	}
+	return string(b)
+}
+
+// keyText takes five bits of each byte: 32 divides 256, so every character is equally likely.
+func keyText(stream []byte) string {
+	text := make([]byte, keyChars)
+	for i := range text {
+		text[i] = crockford[stream[i]&31]
+	}
+	return string(text)
+}
+
+// codeText takes a digit of each byte below 250. Ten does not divide 256: with the other six, 0 to 5 would come more
+// often.
+func codeText(stream []byte, digits int) (string, error) {
+	text := make([]byte, 0, digits)
+	for _, b := range stream {
+		if b < 250 {
+			text = append(text, '0'+b%10)
+		}
+		if len(text) == digits {
+			return string(text), nil
+		}
+	}
+	return "", errors.New("credential: too few bytes below 250 to make a code of")
+}
+
+// SharedSecret returns the 20 raw bytes of a TOTP, and nothing for the other kinds.
+func (c Credential) SharedSecret() secret.String {
+	if c.kind != TOTP {
+		return secret.String{}
+	}
+	return c.text
+}
+
+// Display returns the secret as a person reads and types it: XXXXX-XXXXX-XXXXX-XXXXX-XXXXX for a key, 1234 5678 or
+// 123 456 for a code, base32 in groups of four for a TOTP.
+func (c Credential) Display() secret.String {
+	text := c.text.Reveal()
+	switch c.kind {
+	case Key:
+		return secret.New(group(text, 5, "-"))
+	case Code:
+		return secret.New(group(text, len(text)/2, " "))
+	default:
+		return secret.New(group(base32NoPad.EncodeToString([]byte(text)), 4, " "))
+	}
+}
+
+func group(s string, size int, sep string) string {
+	var groups []string
+	for len(s) > size {
+		groups = append(groups, s[:size])
+		s = s[size:]
+	}
+	return strings.Join(append(groups, s), sep)
+}
+
+// Match reports whether typed is the credential, in any spelling that [Normalize] forgives. The time it takes tells
+// nothing of the credential. A TOTP matches nothing.
+func (c Credential) Match(typed string) bool {
+	if c.kind == TOTP {
+		return false
+	}
+	answer, ok := Normalize(c.kind, typed)
+	return ok && subtle.ConstantTimeCompare([]byte(answer), []byte(c.text.Reveal())) == 1
+}
