@@ -109,7 +109,8 @@ func fromEnviron(environ []string, names map[string]bool) (map[string]any, []err
 	var errs []error
 	for _, line := range environ {
 		name, value, _ := strings.Cut(line, "=")
-		if !strings.HasPrefix(name, envPrefix) {
+		// An empty value counts as none: that is what a compose file passes on for a variable nobody set.
+		if !strings.HasPrefix(name, envPrefix) || value == "" {
 			continue
 		}
 		key, known := byEnv[name]

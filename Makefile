@@ -1,0 +1,25 @@
+# make test   everything that has to hold, against a real redis-server and a real Postfix
+# make build  bin/worker and bin/enqueue
+
+STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
+PACKAGES = ca-certificates gcc libc6-dev redis-server postfix sasl2-bin libsasl2-modules zbar-tools oathtool
+PROGRAMS = gcc redis-server postfix saslpasswd2 zbarimg oathtool
+
+.PHONY: test build packages
+
+test: packages
+	go vet ./...
+	go run $(STATICCHECK) ./...
+	go test -race -timeout 15m ./...
+
+build:
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...
+
+# The programs that the tests talk to. Root on Debian gets them; elsewhere the tests that need one say so and are
+# skipped, or fail where CI=true.
+packages:
+	@missing=; for p in $(PROGRAMS); do PATH=$$PATH:/usr/sbin command -v $$p >/dev/null || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ] && [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+		echo "installing what the tests need:$$missing"; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(PACKAGES) >/dev/null; \
+	elif [ -n "$$missing" ]; then echo "not installed, so their tests are skipped:$$missing"; fi

@@ -1,0 +1,240 @@
+package testserver
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+// Postfix is a running Postfix that takes mail for example.com over TLS on two ports, from who logs in.
+type Postfix struct {
+	SMTPSPort      int // implicit TLS
+	SubmissionPort int // STARTTLS
+	RootCAs        *x509.CertPool
+	Username       string
+	Password       string
+
+	t       testing.TB
+	dir     string
+	maildir string
+}
+
+// StartPostfix starts a Postfix of its own folder on 127.0.0.1 and waits until it answers. Postfix has to be started
+// by root; others skip the test.
+func StartPostfix(t testing.TB) *Postfix {
+	t.Helper()
+	program := need(t, "postfix", "postfix")
+	saslpasswd := need(t, "saslpasswd2", "sasl2-bin")
+	if os.Getuid() != 0 {
+		if os.Getenv("CI") == "true" {
+			t.Fatal("Postfix has to be started by root")
+		}
+		t.Skip("Postfix has to be started by root: this test needs the real one")
+	}
+	dir, err := os.MkdirTemp("", "postfix")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Postfix{t: t, dir: dir, maildir: filepath.Join(dir, "mail", "inbox"), Username: "worker@example.com", Password: "correct horse battery staple",
+		SMTPSPort: freePort(t), SubmissionPort: freePort(t)}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	p.configure(saslpasswd)
+	p.command(program, "-c", filepath.Join(dir, "conf"), "start")
+	t.Cleanup(func() { exec.Command(program, "-c", filepath.Join(dir, "conf"), "abort").Run() })
+	for deadline := time.Now().Add(30 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.SubmissionPort))
+		if err == nil {
+			conn.Close()
+			return p
+		}
+		if time.Now().After(deadline) {
+			log, _ := os.ReadFile(filepath.Join(dir, "log"))
+			t.Fatalf("Postfix does not answer: %v\n%s", err, log)
+		}
+	}
+}
+
+// Mails returns what was delivered, in no particular order.
+func (p *Postfix) Mails() [][]byte {
+	p.t.Helper()
+	files, err := filepath.Glob(filepath.Join(p.maildir, "new", "*"))
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var mails [][]byte
+	for _, file := range files {
+		content, err := os.ReadFile(file)
+		if err != nil {
+			p.t.Fatal(err)
+		}
+		mails = append(mails, content)
+	}
+	return mails
+}
+
+// WaitMails waits until n mails were delivered: Postfix answers before it delivers.
+func (p *Postfix) WaitMails(n int) [][]byte {
+	p.t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
+		if mails := p.Mails(); len(mails) >= n {
+			return mails
+		} else if time.Now().After(deadline) {
+			p.t.Fatalf("Postfix delivered %d mails, want %d", len(mails), n)
+		}
+	}
+}
+
+// Log returns what Postfix logged.
+func (p *Postfix) Log() string {
+	log, _ := os.ReadFile(filepath.Join(p.dir, "log"))
+	return string(log)
+}
+
+func (p *Postfix) configure(saslpasswd string) {
+	p.t.Helper()
+	for _, folder := range []string{"conf/sasl", "queue", "data", "mail"} {
+		if err := os.MkdirAll(filepath.Join(p.dir, folder), 0o755); err != nil {
+			p.t.Fatal(err)
+		}
+	}
+	if err := os.Chmod(p.dir, 0o755); err != nil {
+		p.t.Fatal(err)
+	}
+	owner, err := user.Lookup("postfix")
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	p.command("chown", owner.Username, filepath.Join(p.dir, "data"), filepath.Join(p.dir, "mail"))
+	p.makeCertificate()
+
+	p.write("conf/main.cf", fmt.Sprintf(`compatibility_level = 3.6
+queue_directory = %[1]s/queue
+data_directory = %[1]s/data
+maillog_file = %[1]s/log
+maillog_file_prefixes = %[1]s
+myhostname = mx.example.com
+mydestination =
+inet_interfaces = 127.0.0.1
+inet_protocols = ipv4
+virtual_mailbox_domains = example.com
+virtual_mailbox_base = %[1]s/mail
+virtual_mailbox_maps = static:inbox/
+virtual_uid_maps = static:%[2]s
+virtual_gid_maps = static:%[3]s
+virtual_minimum_uid = 1
+smtpd_tls_cert_file = %[1]s/cert.pem
+smtpd_tls_key_file = %[1]s/key.pem
+smtpd_tls_auth_only = yes
+smtpd_sasl_auth_enable = yes
+smtpd_sasl_type = cyrus
+smtpd_sasl_path = smtpd
+cyrus_sasl_config_path = %[1]s/conf/sasl
+smtpd_sasl_security_options = noanonymous
+smtpd_relay_restrictions = permit_sasl_authenticated, reject
+smtpd_recipient_restrictions = permit_sasl_authenticated, reject
+smtpd_client_connection_count_limit = 0
+smtpd_client_connection_rate_limit = 0
+alias_maps =
+`, p.dir, owner.Uid, owner.Gid))
+	p.write("conf/master.cf", fmt.Sprintf(`127.0.0.1:%d inet n - n - - smtpd
+  -o smtpd_tls_wrappermode=yes
+127.0.0.1:%d inet n - n - - smtpd
+  -o smtpd_tls_security_level=encrypt
+pickup    unix  n       -       n       60      1       pickup
+cleanup   unix  n       -       n       -       0       cleanup
+qmgr      unix  n       -       n       300     1       qmgr
+tlsmgr    unix  -       -       n       1000?   1       tlsmgr
+rewrite   unix  -       -       n       -       -       trivial-rewrite
+bounce    unix  -       -       n       -       0       bounce
+defer     unix  -       -       n       -       0       bounce
+trace     unix  -       -       n       -       0       bounce
+verify    unix  -       -       n       -       1       verify
+flush     unix  n       -       n       1000?   0       flush
+proxymap  unix  -       -       n       -       -       proxymap
+error     unix  -       -       n       -       -       error
+retry     unix  -       -       n       -       -       error
+discard   unix  -       -       n       -       -       discard
+virtual   unix  -       n       n       -       -       virtual
+lmtp      unix  -       -       n       -       -       lmtp
+anvil     unix  -       -       n       -       1       anvil
+scache    unix  -       -       n       -       1       scache
+postlog   unix-dgram n  -       n       -       1       postlogd
+`, p.SMTPSPort, p.SubmissionPort))
+	database := filepath.Join(p.dir, "sasldb2")
+	p.write("conf/sasl/smtpd.conf", "pwcheck_method: auxprop\nauxprop_plugin: sasldb\nmech_list: PLAIN LOGIN\nsasldb_path: "+database+"\n")
+	name, realm, _ := strings.Cut(p.Username, "@")
+	add := exec.Command(saslpasswd, "-p", "-c", "-f", database, "-u", realm, name)
+	add.Stdin = strings.NewReader(p.Password)
+	if out, err := add.CombinedOutput(); err != nil {
+		p.t.Fatalf("saslpasswd2: %v\n%s", err, out)
+	}
+	p.command("chown", owner.Username, database)
+}
+
+// makeCertificate makes a certificate for 127.0.0.1 and localhost that is its own authority.
+func (p *Postfix) makeCertificate() {
+	p.t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Postfix under test"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(24 * time.Hour), DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	private, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	var cert, keyPEM bytes.Buffer
+	pem.Encode(&cert, &pem.Block{Type: "CERTIFICATE", Bytes: der})
+	pem.Encode(&keyPEM, &pem.Block{Type: "PRIVATE KEY", Bytes: private})
+	p.write("cert.pem", cert.String())
+	p.write("key.pem", keyPEM.String())
+	p.RootCAs = x509.NewCertPool()
+	p.RootCAs.AppendCertsFromPEM(cert.Bytes())
+}
+
+// CAFile is where the certificate's authority stands, in PEM form.
+func (p *Postfix) CAFile() string { return filepath.Join(p.dir, "cert.pem") }
+
+func (p *Postfix) write(name, content string) {
+	p.t.Helper()
+	if err := os.WriteFile(filepath.Join(p.dir, name), []byte(content), 0o644); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *Postfix) command(name string, args ...string) {
+	p.t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		p.t.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, out, p.Log())
+	}
+}
+
+func freePort(t testing.TB) int {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	return listener.Addr().(*net.TCPAddr).Port
+}

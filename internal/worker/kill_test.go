@@ -1,0 +1,219 @@
+package worker_test
+
+import (
+	"context"
+	"crypto/tls"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"example.com/securemail/internal/dev"
+	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/testserver"
+	"example.com/securemail/tasks"
+)
+
+// process is cmd/worker, built with failpoints, as a process of its own that can be killed.
+type process struct {
+	t       *testing.T
+	binary  string
+	environ []string
+	log     string
+	running *exec.Cmd
+}
+
+func newProcess(t *testing.T, redisURL string, env *dev.Env) *process {
+	t.Helper()
+	dir := t.TempDir()
+	p := &process{t: t, binary: filepath.Join(dir, "worker"), log: filepath.Join(dir, "log")}
+	build := exec.Command("go", "build", "-race", "-tags", "failpoints", "-o", p.binary, "example.com/securemail/cmd/worker")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	ring, password := filepath.Join(dir, "keyring"), filepath.Join(dir, "password")
+	if err := keyring.New(ring); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(password, []byte(env.Password().Reveal()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ca := filepath.Join(dir, "ca.pem")
+	if err := os.WriteFile(ca, authority(t, env), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	host, port, _ := net.SplitHostPort(env.SMTPSAddr())
+	p.environ = append(os.Environ(), "SECUREMAIL_REDIS_URL="+redisURL, "SECUREMAIL_KEYRING_FILE="+ring, "SECUREMAIL_FROM=Example <no-reply@example.com>",
+		"SECUREMAIL_SMTP_HOST="+host, "SECUREMAIL_SMTP_PORT="+port, "SECUREMAIL_SMTP_TLS=implicit", "SECUREMAIL_SMTP_CA_FILE="+ca,
+		"SECUREMAIL_SMTP_USERNAME="+env.Username(), "SECUREMAIL_SMTP_PASSWORD_FILE="+password, "SECUREMAIL_ADMIN_ADDR=127.0.0.1:0")
+	t.Cleanup(p.kill)
+	return p
+}
+
+// start starts the process, which kills itself at the failpoint if one is named.
+func (p *process) start(failpoint string) {
+	p.t.Helper()
+	log, err := os.OpenFile(p.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	defer log.Close()
+	p.running = exec.Command(p.binary)
+	p.running.Env = append(p.environ, "FAILPOINT="+failpoint)
+	p.running.Stdout, p.running.Stderr = log, log
+	if err := p.running.Start(); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+func (p *process) kill() {
+	if p.running != nil {
+		p.running.Process.Kill()
+		p.running.Wait()
+		p.running = nil
+	}
+}
+
+// died waits until the process has killed itself.
+func (p *process) died() {
+	p.t.Helper()
+	timer := time.AfterFunc(30*time.Second, func() { p.running.Process.Signal(syscall.SIGTERM) })
+	defer timer.Stop()
+	err := p.running.Wait()
+	if status, ok := p.running.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+		log, _ := os.ReadFile(p.log)
+		p.t.Fatalf("the worker did not kill itself: %v\n%s", err, log)
+	}
+	p.running = nil
+}
+
+// timePasses makes the leases and locks of a dead worker run out, which takes asynq a minute and us a quarter of one.
+func timePasses(t *testing.T, r *testserver.Redis, id string) {
+	t.Helper()
+	ctx := context.Background()
+	for _, queue := range []string{tasks.Queue, tasks.QueueCodes} {
+		lease := "asynq:{" + queue + "}:lease"
+		if err := r.Client.Do(ctx, "ZADD", lease, "XX", 1, id).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := r.Client.Do(ctx, "EVAL", `if redis.call('HEXISTS', KEYS[1], 'lock_until') == 1 then redis.call('HSET', KEYS[1], 'lock_until', 1) end`,
+		1, "securemail:{"+id+"}").Err(); err != nil && err.Error() != "redis: nil" {
+		t.Fatal(err)
+	}
+}
+
+// TestAWorkerKilledInTheMiddleSendsTheSameMailAgainOrNone is promise 3 and promise 5: one mail, once; a second copy
+// only where SMTP itself cannot tell, and then with the same secret and the same Message-ID.
+func TestAWorkerKilledInTheMiddleSendsTheSameMailAgainOrNone(t *testing.T) {
+	r := testserver.StartRedis(t)
+	env, err := dev.Start(context.Background(), dev.Options{RedisAddr: "127.0.0.1:0", SMTPSAddr: "127.0.0.1:0", SubmissionAddr: "127.0.0.1:0", InboxAddr: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer env.Close()
+	client, err := tasks.NewClient(r.Client)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := newProcess(t, r.URL, env)
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Minute)
+	defer cancel()
+
+	for _, test := range []struct {
+		point  string // where the worker dies; "reply" is between the dot and the reply to it
+		copies int
+	}{
+		{"opened", 1},     // the record is written, nothing is dialled
+		{"before-dot", 1}, // the relay has all but the last bytes
+		{"reply", 2},      // the relay has it all, and no one has read its answer
+		{"accepted", 2},   // its answer is read, and not yet written down
+		{"recorded", 1},   // written down, and asynq does not know yet
+	} {
+		t.Run(test.point, func(t *testing.T) {
+			to := test.point + "@example.com"
+			if test.point == "reply" {
+				to = "reply+slow@example.com"
+			}
+			arrived := func() (mails []dev.Message) {
+				for _, m := range env.Messages() {
+					if m.To == to {
+						mails = append(mails, m)
+					}
+				}
+				return mails
+			}
+			p.t = t
+			p.start(test.point)
+			id, err := client.Send(ctx, tasks.Mail{Kind: tasks.Key, To: to})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if test.point == "reply" {
+				if _, err := env.Wait(ctx, func(m dev.Message) bool { return m.To == to }); err != nil {
+					t.Fatal(err)
+				}
+				p.kill()
+			} else {
+				p.died()
+			}
+			timePasses(t, r, id)
+			p.start("")
+			defer p.kill()
+			status, err := client.Wait(ctx, id)
+			if err != nil || status.State != tasks.Accepted {
+				log, _ := os.ReadFile(p.log)
+				t.Fatalf("after the restart: got %+v, %v\n%s", status, err, log)
+			}
+			// A mail that was accepted before the restart is done when its task has left the queue.
+			waitUntil(t, ctx, "the task is done", func() bool {
+				n, err := r.Client.LLen(ctx, "asynq:{"+tasks.Queue+"}:active").Result()
+				retry, err2 := r.Client.ZCard(ctx, "asynq:{"+tasks.Queue+"}:retry").Result()
+				return err == nil && err2 == nil && n+retry == 0
+			})
+			mails := arrived()
+			if len(mails) != test.copies {
+				t.Errorf("got %d copies, want %d", len(mails), test.copies)
+			}
+			seen := map[string]bool{}
+			for _, m := range mails {
+				seen[fmt.Sprint(m.MessageID, keyPattern.FindString(m.Text))] = true
+			}
+			if len(seen) != 1 || strings.Contains(fmt.Sprint(seen), "map[:") {
+				t.Errorf("the copies differ in Message-ID or secret, or have none: %v", seen)
+			}
+		})
+	}
+}
+
+var keyPattern = regexp.MustCompile(`[0-9A-Z]{5}(-[0-9A-Z]{5}){4}`)
+
+func waitUntil(t *testing.T, ctx context.Context, what string, done func() bool) {
+	t.Helper()
+	for !done() {
+		select {
+		case <-ctx.Done():
+			t.Fatalf("waited in vain until %s", what)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// authority asks the submission server who signed its certificate.
+func authority(t *testing.T, env *dev.Env) []byte {
+	t.Helper()
+	conn, err := tls.Dial("tcp", env.SMTPSAddr(), &tls.Config{RootCAs: env.RootCAs()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	chain := conn.ConnectionState().VerifiedChains[0]
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: chain[len(chain)-1].Raw})
+}

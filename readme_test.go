@@ -1,0 +1,74 @@
+package securemail_test
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"example.com/securemail/internal/testserver"
+)
+
+// example returns the body of the example, and its imports.
+func example(t *testing.T) (imports, body string) {
+	t.Helper()
+	source, err := os.ReadFile("tasks/example_test.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts := regexp.MustCompile(`(?s)(import \(.*?\n\))\n\nfunc Example\(\) \{\n(.*)\n\}\n$`).FindStringSubmatch(string(source))
+	if parts == nil {
+		t.Fatal("tasks/example_test.go is not imports and func Example")
+	}
+	return parts[1], parts[2]
+}
+
+func TestTheReadmesGoIsTheExample(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body := example(t)
+	body = regexp.MustCompile(`(?m)^\t`).ReplaceAllString(body, "")
+	if !strings.Contains(string(readme), "```go\n"+body+"\n```") {
+		t.Errorf("README.md does not hold the code of tasks/example_test.go, which is:\n%s", body)
+	}
+}
+
+// TestAModuleElsewhereRunsTheExample follows the README: a new module, a replace line, the example, worker dev.
+func TestAModuleElsewhereRunsTheExample(t *testing.T) {
+	dev := testserver.StartDev(t)
+	root, err := filepath.Abs(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	imports, body := example(t)
+	body = strings.Replace(body, "127.0.0.1:6379", dev.RedisAddr, 1)
+	files := map[string]string{"main.go": "package main\n\n" + imports + "\n\nfunc main() {\n" + body + "\n}\n"}
+	for name, content := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	command := func(args ...string) string {
+		t.Helper()
+		cmd := exec.CommandContext(context.Background(), "go", args...)
+		cmd.Dir = dir
+		cmd.Env = append(os.Environ(), "GOFLAGS=-mod=mod", "GOWORK=off")
+		out, err := cmd.CombinedOutput()
+		if err != nil {
+			t.Fatalf("go %s: %v\n%s", strings.Join(args, " "), err, out)
+		}
+		return string(out)
+	}
+	command("mod", "init", "example.org/app")
+	command("mod", "edit", "-require", module+"@v0.0.0", "-replace", module+"="+root)
+	command("mod", "tidy")
+	if got := command("run", "."); !strings.HasSuffix(got, "accepted\n") {
+		t.Errorf("the example printed %q, want accepted", got)
+	}
+}
