@@ -1,0 +1,308 @@
+package worker_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/mail"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+	"go.uber.org/zap/zaptest/observer"
+
+	"example.com/securemail/internal/dev"
+	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/submission"
+	"example.com/securemail/internal/testserver"
+	"example.com/securemail/internal/worker"
+	"example.com/securemail/tasks"
+)
+
+// house is a worker with everything around it: a real Redis, and a submission server whose mails can be read.
+type house struct {
+	t      *testing.T
+	ctx    context.Context
+	redis  *testserver.Redis
+	env    *dev.Env
+	ring   string
+	client *tasks.Client
+	logs   *observer.ObservedLogs
+	log    *zap.Logger
+	stop   func() // stops the worker, and waits for it
+}
+
+// newHouse builds a house and starts its worker.
+func newHouse(t *testing.T) *house {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	h := &house{t: t, ctx: ctx, redis: testserver.StartRedis(t), ring: filepath.Join(t.TempDir(), "keyring")}
+	any := "127.0.0.1:0"
+	var err error
+	if h.env, err = dev.Start(ctx, dev.Options{RedisAddr: any, SMTPSAddr: any, SubmissionAddr: any, InboxAddr: any}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.env.Close() })
+	if err := keyring.New(h.ring); err != nil {
+		t.Fatal(err)
+	}
+	if h.client, err = tasks.NewClient(h.redis.Client); err != nil {
+		t.Fatal(err)
+	}
+	core, logs := observer.New(zapcore.DebugLevel)
+	h.log, h.logs = zap.New(core), logs
+	h.start()
+	return h
+}
+
+// start starts a worker.
+func (h *house) start() {
+	h.t.Helper()
+	ring, err := keyring.Open(h.ring)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	host, port, _ := net.SplitHostPort(h.env.SMTPSAddr())
+	number, _ := strconv.Atoi(port)
+	relay, err := submission.NewClient(submission.Relay{Name: "dev", Host: host, Port: number, TLS: submission.ImplicitTLS, RootCAs: h.env.RootCAs(),
+		Username: h.env.Username(), Password: h.env.Password(), LocalName: "localhost"})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	w := worker.New(worker.Config{Redis: h.redis.Client, KeyRing: ring, Relay: relay, TryTimeout: 3 * time.Minute,
+		From: mail.Address{Name: "Example", Address: "no-reply@example.com"}, Product: "Example",
+		MaxLife:    map[tasks.Kind]time.Duration{tasks.Key: 24 * time.Hour, tasks.Code: 10 * time.Minute, tasks.TOTP: 24 * time.Hour},
+		CodeDigits: 8, Retention: time.Hour, Concurrency: 8, Log: h.log, Metrics: prometheus.NewRegistry()})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := w.Run(ctx); err != nil {
+			h.t.Errorf("Run: %v", err)
+		}
+	})
+	h.stop = sync.OnceFunc(func() {
+		cancel()
+		running.Wait()
+		relay.Close()
+	})
+	h.t.Cleanup(func() { h.stop() })
+}
+
+func (h *house) send(m tasks.Mail) string {
+	h.t.Helper()
+	id, err := h.client.Send(h.ctx, m)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return id
+}
+
+// until waits until the mail is in a state.
+func (h *house) until(id string, state tasks.State) tasks.Status {
+	h.t.Helper()
+	for s, err := range h.client.Watch(h.ctx, id) {
+		if err != nil {
+			h.t.Fatalf("waiting for %s: %v", state, err)
+		}
+		if s.State == state {
+			return s
+		}
+	}
+	h.t.Fatalf("the mail ended before it was %s", state)
+	return tasks.Status{}
+}
+
+// enqueue puts raw bytes into the queue, as a broken or hostile producer would.
+func (h *house) enqueue(id, taskType string, payload []byte) {
+	h.t.Helper()
+	_, err := asynq.NewClientFromRedisClient(h.redis.Client).EnqueueContext(h.ctx, asynq.NewTask(taskType, payload),
+		asynq.TaskID(id), asynq.Queue(tasks.Queue), asynq.MaxRetry(1000))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// task waits until asynq has the task in a state, and returns what it knows of it.
+func (h *house) task(id string, state asynq.TaskState) *asynq.TaskInfo {
+	h.t.Helper()
+	inspector := asynq.NewInspectorFromRedisClient(h.redis.Client)
+	var last *asynq.TaskInfo
+	waitUntil(h.t, h.ctx, "asynq has the task as "+state.String(), func() bool {
+		var err error
+		last, err = inspector.GetTaskInfo(tasks.Queue, id)
+		return err == nil && last.State == state
+	})
+	return last
+}
+
+// payload returns a good task's JSON, changed.
+func payload(t *testing.T, change func(map[string]any)) (id string, body []byte) {
+	t.Helper()
+	task, id, err := tasks.NewTask(tasks.Mail{Kind: tasks.Key, To: "alice@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var p map[string]any
+	if err := json.Unmarshal(task.Payload(), &p); err != nil {
+		t.Fatal(err)
+	}
+	change(p)
+	body, err = json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return id, body
+}
+
+func TestMailsOfEveryKindAreAccepted(t *testing.T) {
+	h := newHouse(t)
+	for _, kind := range []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP} {
+		id := h.send(tasks.Mail{Kind: kind, To: string(kind) + "@example.com", Purpose: "test"})
+		s := h.until(id, tasks.Accepted)
+		if s.Kind != kind || s.Purpose != "test" || s.Code != 250 || s.Relay != "dev" || s.Tries != 1 || s.AcceptedAt.IsZero() {
+			t.Errorf("%s: got %+v", kind, s)
+		}
+	}
+	if n := len(h.env.Messages()); n != 3 {
+		t.Errorf("%d mails arrived, want 3", n)
+	}
+	if n := h.logs.FilterMessage("mail accepted").Len(); n != 3 {
+		t.Errorf("%d lines say accepted, want 3", n)
+	}
+}
+
+func TestARefusedRecipientIsTheEndOfThatMailAlone(t *testing.T) {
+	h := newHouse(t)
+	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice+550@example.com"})
+	s := h.until(id, tasks.Refused)
+	if s.Reason != "recipient" || s.Code != 550 || s.Tries != 1 {
+		t.Errorf("got %+v, want refused for its recipient after one try", s)
+	}
+	if info := h.task(id, asynq.TaskStateArchived); strings.Contains(info.LastErr, "@") || strings.Contains(info.LastErr, "alice") {
+		t.Errorf("asynq keeps an address: %q", info.LastErr)
+	}
+	h.until(h.send(tasks.Mail{Kind: tasks.Key, To: "bob@example.com"}), tasks.Accepted)
+}
+
+func TestATransientRefusalIsDeferredAndCounts(t *testing.T) {
+	h := newHouse(t)
+	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice+450@example.com"})
+	s := h.until(id, tasks.Deferred)
+	if s.Code != 450 || s.Tries != 1 || time.Until(s.NextTry) < 30*time.Second {
+		t.Errorf("got %+v, want 450, one try, and the next in a minute", s)
+	}
+	if info := h.task(id, asynq.TaskStateRetry); info.Retried != 0 {
+		t.Errorf("asynq counted %d failures towards a limit of its own", info.Retried)
+	}
+}
+
+func TestAStaleMailIsNotSent(t *testing.T) {
+	h := newHouse(t)
+	created := time.Now().Add(-9 * time.Minute)
+	id, body := payload(t, func(p map[string]any) {
+		p["kind"], p["created_at"], p["expires_at"] = "code", created.Format(time.RFC3339), created.Add(10*time.Minute).Format(time.RFC3339)
+	})
+	h.enqueue(id, tasks.Type, body)
+	if s := h.until(id, tasks.Expired); s.Reason != "late" {
+		t.Errorf("got %+v, want late", s)
+	}
+	if n := len(h.env.Messages()); n != 0 {
+		t.Errorf("%d mails arrived", n)
+	}
+	waitUntil(t, h.ctx, "the task is dropped, not archived", func() bool {
+		_, err := asynq.NewInspectorFromRedisClient(h.redis.Client).GetTaskInfo(tasks.Queue, id)
+		return errors.Is(err, asynq.ErrTaskNotFound)
+	})
+}
+
+func TestMalformedTasksAreRefused(t *testing.T) {
+	h := newHouse(t)
+	for name, change := range map[string]func(map[string]any){
+		"bad address":      func(p map[string]any) { p["to"] = "alice@example.com\r\nBcc: eve@example.com" },
+		"short seed":       func(p map[string]any) { p["seed"] = "AAAA" },
+		"over the ceiling": func(p map[string]any) { p["expires_at"] = time.Now().Add(48 * time.Hour).Format(time.RFC3339) },
+		"no id":            func(p map[string]any) { delete(p, "id") },
+	} {
+		id, body := payload(t, change)
+		h.enqueue(id, tasks.Type, body)
+		if s := h.until(id, tasks.Refused); s.Reason != "malformed" {
+			t.Errorf("%s: got %+v, want malformed", name, s)
+		}
+		if info := h.task(id, asynq.TaskStateArchived); strings.Contains(info.LastErr, "alice") {
+			t.Errorf("%s: asynq keeps the address: %q", name, info.LastErr)
+		}
+	}
+	if n := len(h.env.Messages()); n != 0 {
+		t.Errorf("%d mails arrived", n)
+	}
+}
+
+func TestTasksOfTomorrowWait(t *testing.T) {
+	h := newHouse(t)
+	newer, body := payload(t, func(p map[string]any) { p["v"] = 2 })
+	h.enqueue(newer, tasks.Type, body)
+	other, body := payload(t, func(map[string]any) {})
+	h.enqueue(other, tasks.Type+"-in-bulk", body) // asynq's own mux would match it by its beginning
+	for _, id := range []string{newer, other} {
+		if info := h.task(id, asynq.TaskStateRetry); !strings.HasPrefix(info.LastErr, "newer; again in") {
+			t.Errorf("got %q, want newer", info.LastErr)
+		}
+	}
+}
+
+func TestAMailWhoseKeyIsMissingWaits(t *testing.T) {
+	h := newHouse(t)
+	id, body := payload(t, func(map[string]any) {})
+	h.redis.Client.HSet(h.ctx, "securemail:{"+id+"}", "seed", strings.Repeat("s", 32), "kid", "gone", "digits", 0, "sending", 0, "tries", 0, "created",
+		time.Now().UnixMilli(), "expires", time.Now().Add(24*time.Hour).UnixMilli(), "state", "deferred")
+	h.enqueue(id, tasks.Type, body)
+	waitUntil(t, h.ctx, "somebody is told", func() bool {
+		return h.logs.FilterLevelExact(zapcore.ErrorLevel).FilterMessage("mail deferred").Len() == 1
+	})
+	if s := h.until(id, tasks.Deferred); s.Reason != "key-ring" || s.Tries != 0 {
+		t.Errorf("got %+v, want deferred for the key ring, at no cost", s)
+	}
+}
+
+func TestARepeatedTaskSendsNothing(t *testing.T) {
+	h := newHouse(t)
+	m := tasks.Mail{Kind: tasks.Key, To: "alice@example.com", IdempotencyKey: "order-1"}
+	id := h.send(m)
+	h.until(id, tasks.Accepted)
+	if again := h.send(m); again != id {
+		t.Errorf("got id %s, then %s", id, again)
+	}
+	// Also when asynq has forgotten the first one.
+	h.task(id, asynq.TaskStateCompleted)
+	if err := asynq.NewInspectorFromRedisClient(h.redis.Client).DeleteTask(tasks.Queue, id); err != nil {
+		t.Fatal(err)
+	}
+	h.send(m)
+	h.task(id, asynq.TaskStateCompleted)
+	if n := len(h.env.Messages()); n != 1 {
+		t.Errorf("%d mails arrived, want 1", n)
+	}
+}
+
+// TestStoppingWaitsForTheMailInHand: the relay takes three seconds to answer the final dot.
+func TestStoppingWaitsForTheMailInHand(t *testing.T) {
+	h := newHouse(t)
+	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice+slow@example.com"})
+	if _, err := h.env.Wait(h.ctx, func(dev.Message) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	h.stop()
+	s, err := h.client.Status(h.ctx, id)
+	if err != nil || s.State != tasks.Accepted {
+		t.Errorf("after stopping: got %+v, %v; want accepted", s, err)
+	}
+}
