@@ -86,7 +86,7 @@ func newTask(m Mail, ceiling map[Kind]time.Duration, now time.Time) (*asynq.Task
 	}
 	seed := make([]byte, seedSize)
 	rand.Read(seed) // never fails (crypto/rand)
-	now = now.UTC().Truncate(time.Second)
+	now = now.UTC().Truncate(time.Millisecond)
 	if m.Context.At.IsZero() || m.Context.At.After(now) {
 		m.Context.At = now
 	}

@@ -86,7 +86,7 @@ func TestNewTaskAndParseTaskAreAPair(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		want.Context.At = got.CreatedAt
+		want.Context.At = got.CreatedAt.Truncate(time.Second)
 		if !reflect.DeepEqual(got.Mail, want) {
 			t.Errorf("got %+v\nwant %+v", got.Mail, want)
 		}

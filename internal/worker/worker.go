@@ -92,7 +92,7 @@ func New(c Config) *Worker {
 		ShutdownTimeout: w.DrainTime(),
 		HealthCheckFunc: w.health.set,
 		Logger:          c.Log.Named("asynq").WithOptions(zap.WithCaller(false)).Sugar(),
-		LogLevel:        asynq.WarnLevel,
+		LogLevel:        asynq.ErrorLevel, // below that it says of each ended mail, in other words, what report says
 	})
 	return w
 }
