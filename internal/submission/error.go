@@ -1,0 +1,76 @@
+package submission
+
+import (
+	"fmt"
+	"strings"
+)
+
+// Phase is the step of a submission in which it failed.
+type Phase string
+
+const (
+	PhasePrepare  Phase = "prepare"  // nothing was dialled: the message or its envelope may not leave
+	PhaseDial     Phase = "dial"     // name lookup and TCP
+	PhaseTLS      Phase = "tls"      // the handshake, on either port
+	PhaseGreeting Phase = "greeting" // the server's first reply
+	PhaseEHLO     Phase = "ehlo"
+	PhaseStartTLS Phase = "starttls"
+	PhaseAuth     Phase = "auth"
+	PhaseReset    Phase = "reset" // RSET, before a further message on a session
+	PhaseMail     Phase = "mail"
+	PhaseRcpt     Phase = "rcpt"
+	PhaseData     Phase = "data" // the DATA command and its 354
+	PhaseBody     Phase = "body" // before the final dot was written
+	PhaseDot      Phase = "dot"  // the reply to the final dot
+)
+
+// Scope is who has the trouble: what else would fail if it were tried now.
+type Scope string
+
+const (
+	ScopeRecipient   Scope = "recipient"   // every mail to this address
+	ScopeMessage     Scope = "message"     // this message, wherever it goes
+	ScopeRelay       Scope = "relay"       // every mail through this relay: no mail is to blame
+	ScopeCredentials Scope = "credentials" // every mail through this relay until its login is mended
+	ScopeNetwork     Scope = "network"     // whatever goes over this path; the relay itself may be well
+	ScopeCaller      Scope = "caller"      // nothing: the caller cancelled, or beforeDot refused
+)
+
+// Error is why a submission failed.
+type Error struct {
+	Relay     string
+	Phase     Phase
+	Code      int    // the reply code; 0 if it was no reply that failed
+	Enhanced  string // the enhanced status code, such as "5.7.8"; often empty
+	Scope     Scope
+	Permanent bool  // waiting will not mend it: the mail must change, or somebody must see to the relay or its credentials
+	Ambiguous bool  // the whole body, its final dot included, may have left, and no reply to it was understood
+	Err       error // the cause, for errors.Is and errors.As; nil if the server's reply is the cause. Not for a log: use Error
+
+	words string // what happened and how to mend it
+	text  string
+}
+
+// Error says what happened and how to mend it in our own words: short, valid UTF-8, without secrets, addresses or anything
+// that the server wrote, since it ends up in Redis and in logs.
+func (e *Error) Error() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "relay %s: %s: ", e.Relay, e.Phase)
+	if e.Code != 0 {
+		fmt.Fprintf(&b, "%d ", e.Code)
+		if e.Enhanced != "" {
+			b.WriteString(e.Enhanced + " ")
+		}
+	}
+	b.WriteString(e.words)
+	if e.Ambiguous {
+		b.WriteString("; the server may have taken the mail")
+	}
+	return b.String()
+}
+
+func (e *Error) Unwrap() error { return e.Err }
+
+// Text returns what the server wrote, for a debug log only: printable ASCII, at most 200 bytes, addresses masked. It is empty
+// where there was no reply, and for AUTH, since a server may echo what it was sent.
+func (e *Error) Text() string { return e.text }

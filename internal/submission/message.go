@@ -1,0 +1,150 @@
+package submission
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	maxTextLine = 998 // octets of a line without its CRLF (RFC 5321, section 4.5.3.1.6)
+	maxLocal    = 64  // octets (section 4.5.3.1.1)
+	maxDomain   = 255 // octets (section 4.5.3.1.2)
+	maxAddress  = 254 // octets: a path of 256 (section 4.5.3.1.3) without its angle brackets
+)
+
+// endOfData ends a message (RFC 5321, section 4.1.1.4); its first CRLF belongs to the message's last line.
+const endOfData = "\r\n.\r\n"
+
+// message is one message made ready for the wire.
+type message struct {
+	from, to string
+	wire     []byte // dot-stuffed, up to and including endOfData
+	size     int    // octets before stuffing, as SIZE counts them (RFC 1870, section 4)
+	eightBit bool   // needs 8BITMIME
+	utf8     bool   // needs SMTPUTF8: an address or the header section is not ASCII
+}
+
+// prepare checks that env and msg may leave, and returns them ready to be written. Its errors never quote either.
+func prepare(relay string, env Envelope, msg []byte) (*message, error) {
+	refuse := func(scope Scope, format string, args ...any) error {
+		return &Error{Relay: relay, Phase: PhasePrepare, Scope: scope, Permanent: true, words: fmt.Sprintf(format, args...)}
+	}
+	if why := badAddress(env.From); why != "" {
+		return nil, refuse(ScopeMessage, "the sender's address %s", why)
+	}
+	if why := badAddress(env.To); why != "" {
+		return nil, refuse(ScopeRecipient, "the recipient's address %s", why)
+	}
+	if why := badText(msg); why != "" {
+		return nil, refuse(ScopeMessage, "the message %s", why)
+	}
+	if !bytes.HasSuffix(msg, []byte("\r\n")) {
+		msg = append(msg[:len(msg):len(msg)], "\r\n"...)
+	}
+	header, _, _ := bytes.Cut(msg, []byte("\r\n\r\n"))
+	return &message{
+		from: env.From, to: env.To,
+		wire: stuff(msg), size: len(msg),
+		eightBit: !ascii(string(msg)),
+		utf8:     !ascii(env.From) || !ascii(env.To) || !ascii(string(header)),
+	}, nil
+}
+
+// badText says why msg may not be written as it is, or returns "". Servers and the relays behind them disagree on what a
+// bare CR or LF means, and whoever can place one can smuggle a second mail past the first (CVE-2023-51764 and its kin).
+func badText(msg []byte) string {
+	if len(msg) == 0 {
+		return "is empty"
+	}
+	number := 0
+	for rest := msg; len(rest) > 0; {
+		number++
+		line, after, ended := bytes.Cut(rest, []byte("\n"))
+		if ended {
+			var crlf bool
+			if line, crlf = bytes.CutSuffix(line, []byte("\r")); !crlf {
+				return fmt.Sprintf("has a bare LF at the end of line %d", number)
+			}
+		}
+		switch {
+		case bytes.IndexByte(line, '\r') >= 0:
+			return fmt.Sprintf("has a bare CR in line %d", number)
+		case bytes.IndexByte(line, 0) >= 0:
+			return fmt.Sprintf("has a NUL in line %d", number)
+		case len(line) > maxTextLine:
+			return fmt.Sprintf("has more than %d octets in line %d", maxTextLine, number)
+		}
+		rest = after
+	}
+	return ""
+}
+
+// stuff returns msg, which ends with CRLF, dot-stuffed (RFC 5321, section 4.5.2) and followed by the final dot.
+func stuff(msg []byte) []byte {
+	out := make([]byte, 0, len(msg)+len(msg)/64+len(endOfData))
+	for len(msg) > 0 {
+		if msg[0] == '.' {
+			out = append(out, '.')
+		}
+		n := bytes.IndexByte(msg, '\n') + 1
+		out = append(out, msg[:n]...)
+		msg = msg[n:]
+	}
+	return append(out, ".\r\n"...)
+}
+
+// badAddress says why addr may not stand between the angle brackets of MAIL and RCPT, or returns "". Only
+// dot-atom@domain passes (RFC 5322, section 3.2.3); quoted local parts are legal, rare, and how envelopes are injected into.
+// Beyond ASCII, a local part may hold letters, marks and digits (RFC 6531); a domain comes in A-labels.
+func badAddress(addr string) string {
+	at := strings.LastIndexByte(addr, '@')
+	switch {
+	case at < 0:
+		return "has no at sign"
+	case len(addr) > maxAddress || at > maxLocal || len(addr)-at-1 > maxDomain:
+		return "is too long"
+	case !utf8.ValidString(addr):
+		return "is not valid UTF-8"
+	case !validDomain(addr[at+1:]):
+		return "has a domain that is not made of letters, digits and hyphens"
+	}
+	for atom := range strings.SplitSeq(addr[:at], ".") {
+		if atom == "" || strings.ContainsFunc(atom, func(r rune) bool { return !atext(r) }) {
+			return "has a local part that is not a dot-atom"
+		}
+	}
+	return ""
+}
+
+func atext(r rune) bool {
+	if r >= utf8.RuneSelf {
+		return unicode.In(r, unicode.L, unicode.M, unicode.N)
+	}
+	return 'a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("!#$%&'*+-/=?^_`{|}~", r)
+}
+
+// validDomain reports whether s is a domain of letters, digits and hyphens (RFC 5321, section 4.1.2).
+func validDomain(s string) bool {
+	if len(s) > maxDomain {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
+			strings.Trim(label, alphanumeric+"-") != "" {
+			return false
+		}
+	}
+	return true
+}
+
+func ascii(s string) bool {
+	for i := range len(s) {
+		if s[i] >= utf8.RuneSelf {
+			return false
+		}
+	}
+	return true
+}

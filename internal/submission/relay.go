@@ -1,0 +1,139 @@
+package submission
+
+import (
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"time"
+
+	"example.com/securemail/internal/secret"
+)
+
+// TLSMode is how a connection becomes encrypted. There is no mode that leaves it in clear, and the zero value is invalid.
+type TLSMode int
+
+const (
+	ImplicitTLS TLSMode = iota + 1 // TLS from the first byte: port 465 (RFC 8314, section 3.3)
+	StartTLS                       // STARTTLS, without which nothing is sent: port 587 (RFC 3207)
+)
+
+func (m TLSMode) String() string {
+	switch m {
+	case ImplicitTLS:
+		return "implicit TLS"
+	case StartTLS:
+		return "STARTTLS"
+	}
+	return "no TLS mode"
+}
+
+// Relay is one configured submission server.
+type Relay struct {
+	Name string // how logs and records name it, such as "gmail": 1 to 64 of [A-Za-z0-9._-]
+
+	Host string // what is dialled, and the name that the certificate must carry: a domain or an IP address
+	Port int
+	TLS  TLSMode
+
+	RootCAs *x509.CertPool // who may sign its certificate; nil: the system's authorities
+
+	Username string // empty together with Password: no AUTH
+	Password secret.String
+
+	// LocalName is how we name ourselves in EHLO: a domain, or an address literal such as "[192.0.2.1]". Empty: the
+	// connection's local address (RFC 5321, section 4.1.4), which some relays insist on and which shows an internal address.
+	LocalName string
+
+	Timeouts Timeouts
+}
+
+// Timeouts bound the parts of a conversation. RFC 5321, section 4.5.3.2 asks for minutes, for the sake of relays that talk to
+// the whole world; our defaults are for a submission server that somebody chose.
+type Timeouts struct {
+	Connect    time.Duration // TCP and TLS together; a STARTTLS handshake has it for itself. Default 10 s.
+	Command    time.Duration // the greeting, and every reply but the last. Default 30 s.
+	Data       time.Duration // each block of the body. Default 30 s.
+	FinalReply time.Duration // the reply to the final dot. Default 120 s.
+	// Total bounds the whole try. The final dot is written only while FinalReply is left of it, so Total must be longer,
+	// and the difference is what all that comes before the dot may take. Default 180 s.
+	Total time.Duration
+}
+
+// complete returns r with its defaults, or everything that is wrong with it.
+func (r Relay) complete() (Relay, error) {
+	var errs []error
+	wrong := func(format string, args ...any) {
+		errs = append(errs, fmt.Errorf("relay %q: "+format, append([]any{r.Name}, args...)...))
+	}
+	if len(r.Name) < 1 || len(r.Name) > 64 || strings.Trim(r.Name, safeCharacters) != "" {
+		wrong("its name must be 1 to 64 letters, digits, dots, hyphens or underscores")
+	}
+	if net.ParseIP(r.Host) == nil && !validDomain(r.Host) {
+		wrong("host %q is neither a domain nor an IP address; give the name on its certificate, without a port", r.Host)
+	}
+	if r.Port < 1 || r.Port > 65535 {
+		wrong("port %d is not between 1 and 65535; submission servers listen on 465 and 587", r.Port)
+	}
+	if r.TLS != ImplicitTLS && r.TLS != StartTLS {
+		wrong("no TLS mode; use implicit TLS with port 465, STARTTLS with port 587")
+	}
+	switch {
+	case (r.Username == "") != r.Password.IsZero():
+		wrong("user name and password belong together; give both, or neither for a relay without AUTH")
+	case strings.ContainsRune(r.Username+r.Password.Reveal(), 0):
+		wrong("user name or password contains a NUL, which AUTH cannot carry (RFC 4616)")
+	}
+	if r.LocalName != "" && !validDomain(r.LocalName) && !addressLiteral(r.LocalName) {
+		wrong("local name %q is neither a domain nor an address literal such as [192.0.2.1]", r.LocalName)
+	}
+	if err := r.Timeouts.complete(); err != nil {
+		wrong("%v", err)
+	}
+	return r, errors.Join(errs...)
+}
+
+func (t *Timeouts) complete() error {
+	for _, f := range []struct {
+		value    *time.Duration
+		standard time.Duration
+	}{
+		{&t.Connect, 10 * time.Second},
+		{&t.Command, 30 * time.Second},
+		{&t.Data, 30 * time.Second},
+		{&t.FinalReply, 120 * time.Second},
+		{&t.Total, 180 * time.Second},
+	} {
+		if *f.value < 0 {
+			return errors.New("a time-out is negative")
+		}
+		if *f.value == 0 {
+			*f.value = f.standard
+		}
+	}
+	if t.Total <= t.FinalReply {
+		return fmt.Errorf("the total time-out (%v) must be longer than that of the final reply (%v)", t.Total, t.FinalReply)
+	}
+	return nil
+}
+
+// addressLiteral reports whether s is an IP address in the form of RFC 5321, section 4.1.3.
+func addressLiteral(s string) bool {
+	inner, ok := strings.CutPrefix(s, "[")
+	inner, ok2 := strings.CutSuffix(inner, "]")
+	if v6, is6 := strings.CutPrefix(inner, "IPv6:"); is6 {
+		ip := net.ParseIP(v6)
+		return ok && ok2 && ip != nil && strings.Contains(v6, ":")
+	}
+	ip := net.ParseIP(inner)
+	return ok && ok2 && ip != nil && ip.To4() != nil && !strings.Contains(inner, ":")
+}
+
+// literal returns ip as an address literal.
+func literal(ip net.IP) string {
+	if ip.To4() != nil {
+		return "[" + ip.String() + "]"
+	}
+	return "[IPv6:" + ip.String() + "]"
+}

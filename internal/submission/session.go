@@ -1,0 +1,229 @@
+package submission
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// quitTimeout is all that a goodbye is worth.
+const quitTimeout = 2 * time.Second
+
+// session is one conversation with a relay, from the dialling to QUIT. It carries one transaction after the other and is not
+// safe for use by several goroutines. Once dead it stays so: whatever leaves doubt about who said what to whom ends it.
+type session struct {
+	relay     *Relay
+	conn      *conn
+	ext       extensions
+	mechanism string        // of AUTH, once it is chosen
+	connect   time.Duration // how long open took
+	dirty     bool          // a transaction was begun and not completed: RSET comes first
+	dead      bool
+}
+
+// extensions is what the last EHLO offered.
+type extensions struct {
+	startTLS, pipelining, eightBitMIME, smtpUTF8, size bool
+
+	maxSize int64 // 0: no limit named
+	auth    []string
+}
+
+// open dials a relay and takes the conversation to the point where MAIL may follow. Its error is an *Error.
+func open(ctx context.Context, relay *Relay) (*session, error) {
+	s := &session{relay: relay}
+	started := time.Now()
+	connectCtx, cancel := context.WithTimeout(ctx, relay.Timeouts.Connect)
+	defer cancel()
+	var dialer net.Dialer
+	tcp, err := dialer.DialContext(connectCtx, "tcp", net.JoinHostPort(relay.Host, strconv.Itoa(relay.Port)))
+	if err != nil {
+		return nil, relay.broken(ctx, PhaseDial, err)
+	}
+	s.conn = newConn(tcp)
+	defer s.conn.bind(ctx)()
+	if err := s.introduce(ctx, connectCtx); err != nil {
+		s.kill()
+		return nil, err
+	}
+	s.connect = time.Since(started)
+	return s, nil
+}
+
+// introduce is steps 2 to 5 of the package comment. connectCtx bounds the handshake on port 465.
+func (s *session) introduce(ctx, connectCtx context.Context) error {
+	if s.relay.TLS == ImplicitTLS {
+		if err := s.handshake(ctx, connectCtx); err != nil {
+			return err
+		}
+	}
+	if _, err := s.hear(ctx, PhaseGreeting, s.relay.Timeouts.Command, "220"); err != nil {
+		return err
+	}
+	if err := s.hello(ctx); err != nil {
+		return err
+	}
+	if s.relay.TLS == StartTLS {
+		if err := s.startTLS(ctx); err != nil {
+			return err
+		}
+		if err := s.hello(ctx); err != nil {
+			return err
+		}
+	}
+	return s.authenticate(ctx)
+}
+
+func (s *session) startTLS(ctx context.Context) error {
+	if !s.ext.startTLS {
+		s.quit()
+		return &Error{
+			Relay: s.relay.Name, Phase: PhaseStartTLS, Scope: ScopeRelay, Permanent: true,
+			words: "the server does not offer STARTTLS, or someone in between removes it; nothing was sent; use port 465, or mend its TLS",
+		}
+	}
+	if _, err := s.ask(ctx, PhaseStartTLS, "STARTTLS", "220"); err != nil {
+		return err
+	}
+	connectCtx, cancel := context.WithTimeout(ctx, s.relay.Timeouts.Connect)
+	defer cancel()
+	return s.handshake(ctx, connectCtx)
+}
+
+func (s *session) handshake(ctx, connectCtx context.Context) error {
+	s.conn.within(s.relay.Timeouts.Connect)
+	if err := s.conn.handshake(connectCtx, s.relay.tlsConfig()); err != nil {
+		return s.relay.broken(ctx, PhaseTLS, err)
+	}
+	return nil
+}
+
+// hello sends EHLO and replaces all that was known about the server.
+func (s *session) hello(ctx context.Context) error {
+	name := s.relay.LocalName
+	if name == "" {
+		name = literal(s.conn.tcp.LocalAddr().(*net.TCPAddr).IP)
+	}
+	rep, err := s.ask(ctx, PhaseEHLO, "EHLO "+name, "250")
+	if err == nil {
+		s.ext = parseExtensions(rep)
+	}
+	return err
+}
+
+// parseExtensions reads the lines behind the first (RFC 5321, section 4.1.1.1). Keywords are case-insensitive.
+func parseExtensions(rep reply) extensions {
+	var ext extensions
+	for _, line := range rep.lines[1:] {
+		words := strings.Fields(strings.ToUpper(line))
+		if len(words) == 0 {
+			continue
+		}
+		switch words[0] {
+		case "STARTTLS":
+			ext.startTLS = true
+		case "PIPELINING":
+			ext.pipelining = true
+		case "8BITMIME":
+			ext.eightBitMIME = true
+		case "SMTPUTF8":
+			ext.smtpUTF8 = true
+		case "AUTH":
+			ext.auth = slices.Concat(ext.auth, words[1:])
+		case "SIZE":
+			ext.size = true
+			if len(words) > 1 {
+				n, _ := strconv.ParseInt(words[1], 10, 64)
+				ext.maxSize = max(n, 0) // RFC 1870, section 4: 0 is no limit
+			}
+		}
+	}
+	return ext
+}
+
+// info is what Check reports.
+func (s *session) info() Info {
+	return Info{
+		Relay: s.relay.Name, TLSVersion: tls.VersionName(s.conn.tls.Version), CertificateExpires: s.conn.tls.PeerCertificates[0].NotAfter,
+		Auth: s.mechanism, Pipelining: s.ext.pipelining, MaxSize: s.ext.maxSize,
+	}
+}
+
+// ask sends one command and hears the reply to it.
+func (s *session) ask(ctx context.Context, phase Phase, line, want string) (reply, error) {
+	if err := s.say(ctx, phase, line+"\r\n"); err != nil {
+		return reply{}, err
+	}
+	return s.hear(ctx, phase, s.relay.Timeouts.Command, want)
+}
+
+// say writes commands. A server that has already spoken is either going away (421, RFC 5321, section 3.8) or is not the one
+// we think it is.
+func (s *session) say(ctx context.Context, phase Phase, lines string) error {
+	if err := s.quiet(ctx, phase); err != nil {
+		return err
+	}
+	s.conn.within(s.relay.Timeouts.Command)
+	if _, err := s.conn.rw.Write([]byte(lines)); err != nil {
+		return s.fail(ctx, phase, err)
+	}
+	return nil
+}
+
+func (s *session) quiet(ctx context.Context, phase Phase) error {
+	if s.conn.r.Buffered() == 0 {
+		return nil
+	}
+	rep, err := readReply(s.conn.r)
+	if err == nil && rep.code == 421 {
+		s.kill()
+		return s.relay.refused(phase, rep)
+	}
+	return s.fail(ctx, phase, protocolError("spoke out of turn"))
+}
+
+// hear reads one reply. Its code must begin with want; codes of class 4 and 5 are refusals, others break the protocol.
+func (s *session) hear(ctx context.Context, phase Phase, timeout time.Duration, want string) (reply, error) {
+	s.conn.within(timeout)
+	rep, err := readReply(s.conn.r)
+	switch {
+	case err != nil:
+		return reply{}, s.fail(ctx, phase, err)
+	case strings.HasPrefix(strconv.Itoa(rep.code), want):
+		return rep, nil
+	case rep.code < 400:
+		e := s.fail(ctx, phase, protocolError("gave a reply that does not belong here"))
+		e.Code = rep.code
+		return reply{}, e
+	case rep.code == 421:
+		s.kill()
+	}
+	return reply{}, s.relay.refused(phase, rep)
+}
+
+// fail ends the session and says why.
+func (s *session) fail(ctx context.Context, phase Phase, err error) *Error {
+	s.kill()
+	return s.relay.broken(ctx, phase, err)
+}
+
+func (s *session) kill() {
+	s.dead = true
+	s.conn.tcp.Close()
+}
+
+// quit says goodbye if that is still possible. Nobody wants to know how it went.
+func (s *session) quit() {
+	if s.dead {
+		return
+	}
+	s.conn.within(quitTimeout)
+	if _, err := s.conn.rw.Write([]byte("QUIT\r\n")); err == nil {
+		_, _ = readReply(s.conn.r)
+	}
+	s.kill()
+}

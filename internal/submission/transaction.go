@@ -1,0 +1,168 @@
+package submission
+
+import (
+	"context"
+	"crypto/tls"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// command is one line of a flight, with how the code of its reply must begin.
+type command struct {
+	phase Phase
+	line  string
+	want  string
+}
+
+// send carries out one transaction: steps 6 to 8 of the package comment. Its error is an *Error. After an error the session
+// may still be good for the next message, unless it is dead.
+func (s *session) send(ctx context.Context, m *message, dotBy time.Time, beforeDot func(context.Context) error) (Receipt, error) {
+	if err := s.unfit(m); err != nil {
+		return Receipt{}, err
+	}
+	defer s.conn.bind(ctx)()
+	begun := time.Now()
+	if err := s.fly(ctx, s.commands(m)); err != nil {
+		return Receipt{}, err
+	}
+	invited := time.Now()
+	if err := s.body(ctx, m.wire, dotBy, beforeDot); err != nil {
+		return Receipt{}, err
+	}
+	dotted := time.Now()
+	rep, err := s.finalReply(ctx)
+	if err != nil {
+		return Receipt{}, err
+	}
+	s.dirty = false
+	return Receipt{
+		Relay: s.relay.Name, Code: rep.code, Enhanced: rep.enhanced, QueueID: rep.queueID(),
+		TLSVersion: tls.VersionName(s.conn.tls.Version),
+		Timings: Timings{
+			Connect: s.connect, Envelope: invited.Sub(begun), Body: dotted.Sub(invited), FinalReply: time.Since(dotted),
+		},
+	}, nil
+}
+
+// unfit says why m cannot go through this relay, judging by what EHLO said; nothing of it has been sent.
+func (s *session) unfit(m *message) error {
+	refuse := func(scope Scope, format string, args ...any) error {
+		return &Error{Relay: s.relay.Name, Phase: PhaseMail, Scope: scope, Permanent: true, words: fmt.Sprintf(format, args...)}
+	}
+	switch {
+	case s.ext.maxSize > 0 && int64(m.size) > s.ext.maxSize:
+		return refuse(ScopeMessage, "the message has %d octets and the relay takes %d", m.size, s.ext.maxSize)
+	case m.eightBit && !s.ext.eightBitMIME:
+		return refuse(ScopeMessage, "the message has 8-bit text and the relay does not offer 8BITMIME; encode it as quoted-printable")
+	case !ascii(m.to) && !s.ext.smtpUTF8:
+		return refuse(ScopeRecipient, "the recipient's address is not ASCII and the relay does not offer SMTPUTF8")
+	case m.utf8 && !s.ext.smtpUTF8:
+		return refuse(ScopeMessage, "the sender or the header section is not ASCII and the relay does not offer SMTPUTF8")
+	}
+	return nil
+}
+
+// commands is the envelope of m on the wire.
+func (s *session) commands(m *message) []command {
+	mail := "MAIL FROM:<" + m.from + ">"
+	if s.ext.size {
+		mail += fmt.Sprintf(" SIZE=%d", m.size)
+	}
+	if m.eightBit {
+		mail += " BODY=8BITMIME"
+	}
+	if m.utf8 { // only then: a relay further on may lack it and would bounce a mail that did not need it
+		mail += " SMTPUTF8"
+	}
+	cmds := []command{{PhaseMail, mail, "25"}, {PhaseRcpt, "RCPT TO:<" + m.to + ">", "25"}, {PhaseData, "DATA", "354"}}
+	if s.dirty {
+		cmds = append([]command{{PhaseReset, "RSET", "25"}}, cmds...)
+	}
+	return cmds
+}
+
+// fly sends the commands, in one flight where the server can take it (RFC 2920), and hears every reply. The first failure is
+// the answer. If the server invites the body all the same, the session ends: only a lone dot could go on from there, and
+// some servers would make an empty mail of it.
+func (s *session) fly(ctx context.Context, cmds []command) error {
+	s.dirty = true
+	step := 1
+	if s.ext.pipelining {
+		step = len(cmds)
+	}
+	for ; len(cmds) > 0; cmds = cmds[step:] {
+		var lines strings.Builder
+		for _, c := range cmds[:step] {
+			lines.WriteString(c.line + "\r\n")
+		}
+		if err := s.say(ctx, cmds[0].phase, lines.String()); err != nil {
+			return err
+		}
+		var first error
+		for _, c := range cmds[:step] {
+			_, err := s.hear(ctx, c.phase, s.relay.Timeouts.Command, c.want)
+			if first == nil {
+				first = err
+			} else if err == nil && c.phase == PhaseData {
+				s.kill()
+			}
+		}
+		if first != nil {
+			return first
+		}
+	}
+	return nil
+}
+
+// body writes the stuffed message. The last block is one TLS record, written by one call: if that fails, the server cannot
+// decrypt it, so the final dot has not left and nothing is ambiguous.
+func (s *session) body(ctx context.Context, wire []byte, dotBy time.Time, beforeDot func(context.Context) error) error {
+	if err := s.quiet(ctx, PhaseBody); err != nil {
+		return err
+	}
+	for len(wire) > blockSize {
+		n := min(blockSize, len(wire)-len(endOfData)) // the end of data is never torn apart
+		if err := s.block(ctx, wire[:n]); err != nil {
+			return err
+		}
+		wire = wire[n:]
+	}
+	if beforeDot != nil {
+		if err := beforeDot(ctx); err != nil {
+			s.kill()
+			return &Error{
+				Relay: s.relay.Name, Phase: PhaseBody, Scope: ScopeCaller, Err: err,
+				words: "the caller stopped the mail before its final dot",
+			}
+		}
+	}
+	if err := ctx.Err(); err != nil { // the connection may not have been closed yet
+		return s.fail(ctx, PhaseBody, err)
+	}
+	if time.Now().After(dotBy) {
+		s.kill()
+		return &Error{
+			Relay: s.relay.Name, Phase: PhaseBody, Scope: ScopeNetwork, Err: context.DeadlineExceeded,
+			words: "it took so long that too little time was left for the final reply",
+		}
+	}
+	return s.block(ctx, wire)
+}
+
+func (s *session) block(ctx context.Context, b []byte) error {
+	s.conn.within(s.relay.Timeouts.Data)
+	if _, err := s.conn.rw.Write(b); err != nil {
+		return s.fail(ctx, PhaseBody, err)
+	}
+	return nil
+}
+
+// finalReply hears the reply to the final dot. Anything but a 25z or a refusal leaves open whether the server took the mail.
+func (s *session) finalReply(ctx context.Context) (reply, error) {
+	rep, err := s.hear(ctx, PhaseDot, s.relay.Timeouts.FinalReply, "25")
+	if e, ok := err.(*Error); ok {
+		e.Ambiguous = e.Code < 400
+	}
+	return rep, err
+}
