@@ -59,7 +59,8 @@ func (d *dialogue) command(line string) bool {
 		}
 		return d.do("auth")
 	case "DATA":
-		return d.do("data") && (!strings.HasPrefix(d.reply("data"), "354") || d.do("body") && d.receive() && d.do("dot"))
+		action := d.reply("data") // once: a test may change the script as soon as it is answered
+		return d.act("data", action) && (!strings.HasPrefix(action, "354") || d.do("body") && d.receive() && d.do("dot"))
 	case "QUIT":
 		d.do("quit")
 		return false
