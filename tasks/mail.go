@@ -3,8 +3,10 @@ package tasks
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 	"time"
 	"unicode"
@@ -163,12 +165,12 @@ func validateVars(vars map[string]string) (errs []error) {
 	if len(vars) > 16 {
 		errs = append(errs, errors.New("vars: at most 16"))
 	}
-	for name, value := range vars {
+	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		if !varPattern.MatchString(name) {
 			errs = append(errs, fmt.Errorf("vars: %.40q is not a name; use a-z, 0-9 and underscore, at most 32", name))
 			continue
 		}
-		if err := checkText(value, 256); err != nil {
+		if err := checkText(vars[name], 256); err != nil {
 			errs = append(errs, fmt.Errorf("vars.%s: %w", name, err))
 		}
 	}

@@ -6,12 +6,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
 	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
 
 	"example.com/securemail/internal/config"
@@ -28,6 +31,7 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
+	logging.Disable() // go-redis would write to standard error what our own error says
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
@@ -38,22 +42,30 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	p := &program{environ: environ, stdout: stdout, stderr: stderr}
 	started := false // what fails before is wrong use
 	root := &cobra.Command{
-		Use:               "enqueue",
-		Short:             "Has keys, codes and TOTP secrets mailed, and tells how that went",
+		Use:   "enqueue",
+		Short: "Has keys, codes and TOTP secrets mailed, and tells how that went",
+		Long: `Has keys, codes and TOTP secrets mailed, and tells how that went.
+
+Exit codes: 0 yes, 1 no (such as refused), 2 wrong use, 75 could not tell (Redis out of reach, or the time was up).`,
+		Example: `  enqueue key alice@example.com --wait
+  enqueue code alice@example.com --purpose sign-in --expires-in 5m`,
+		Args:              noCommand,
+		Run:               func(*cobra.Command, []string) {}, // without it cobra shows the help, and calls that success
 		SilenceUsage:      true,
 		SilenceErrors:     true,
 		PersistentPreRun:  func(*cobra.Command, []string) { started = true },
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
 	root.PersistentFlags().StringVar(&p.path, "config", "", "settings `FILE` (YAML); see deploy/config.example.yaml")
-	root.PersistentFlags().StringVar(&p.redisURL, "redis", "", "Redis `URL`, over every other setting of it")
+	root.PersistentFlags().StringVar(&p.redisURL, "redis", "", "Redis `URL`, before file and environment (default: redis://127.0.0.1:6379)")
 	root.PersistentFlags().BoolVar(&p.json, "json", false, "one JSON object a line on standard output")
 	root.AddCommand(p.sendCommand(tasks.Key), p.sendCommand(tasks.Code), p.sendCommand(tasks.TOTP), p.statusCommand(), p.previewCommand())
+	root.SetFlagErrorFunc(flagError)
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	switch {
 	case err == nil:
 		return 0
@@ -63,7 +75,7 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	fmt.Fprintf(stderr, "enqueue: %v\n", err)
 	switch {
 	case !started:
-		fmt.Fprintln(stderr, "enqueue --help lists the commands and flags")
+		fmt.Fprintf(stderr, "see: %s --help\n", command.CommandPath())
 		return exitUsage
 	case errors.Is(err, tasks.ErrInvalid), errors.As(err, new(wrongUse)):
 		return exitUsage
@@ -71,6 +83,35 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 		return exitNo
 	}
 	return exitTempFail
+}
+
+// noCommand refuses what is no command. It does not repeat an address: this text may end up in a log.
+func noCommand(_ *cobra.Command, args []string) error {
+	switch {
+	case len(args) == 0:
+		return errors.New("say what to do, as in: enqueue key ADDRESS")
+	case strings.Contains(args[0], "@"):
+		return errors.New("say what to mail before the address: enqueue key ADDRESS, or code, or totp")
+	}
+	return fmt.Errorf("unknown command %q", args[0])
+}
+
+// one wants a single argument, and says which.
+func one(what string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) != 1 {
+			return fmt.Errorf("give one %s, not %d", what, len(args))
+		}
+		return nil
+	}
+}
+
+// flagError keeps an address that begins with a hyphen out of the error.
+func flagError(_ *cobra.Command, err error) error {
+	if strings.Contains(err.Error(), "@") {
+		return errors.New("a flag is wrong; put -- before an address that begins with a hyphen")
+	}
+	return err
 }
 
 // wrongUse marks an error that is mended on the command line or in the settings.
@@ -113,6 +154,21 @@ func (p *program) connect() (*tasks.Client, *redis.Client, error) {
 		return nil, nil, wrongUse{err}
 	}
 	return client, rdb, nil
+}
+
+// redisTrouble says which Redis could not be used, and why. The queue library's own text leads with its inner workings.
+func redisTrouble(rdb *redis.Client, err error) error {
+	var network *net.OpError
+	var reply redis.Error
+	switch {
+	case errors.Is(err, tasks.ErrInvalid), errors.Is(err, tasks.ErrNotFound):
+		return err
+	case errors.As(err, &network):
+		err = network
+	case errors.As(err, &reply):
+		err = reply
+	}
+	return fmt.Errorf("redis.url: Redis at %s cannot be used: %w", rdb.Options().Addr, err)
 }
 
 // redisTime bounds one question to Redis: somebody sits at the terminal.

@@ -2,9 +2,11 @@ package main
 
 import (
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"net/mail"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,8 +23,13 @@ func (p *program) previewCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:       "preview key|code|totp",
 		Short:     "Writes a mail as it would be sent, with a secret that is nobody's",
-		Args:      cobra.MatchAll(cobra.ExactArgs(1), cobra.OnlyValidArgs),
 		ValidArgs: []string{"key", "code", "totp"},
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 || !slices.Contains(cmd.ValidArgs, args[0]) {
+				return errors.New("give one kind: key, code or totp")
+			}
+			return nil
+		},
 		RunE: func(_ *cobra.Command, args []string) error {
 			c, err := p.settings()
 			if err != nil {
@@ -37,10 +44,13 @@ func (p *program) previewCommand() *cobra.Command {
 			} else {
 				err = os.WriteFile(out, content, 0o600)
 			}
-			return err
+			if err != nil {
+				return wrongUse{err}
+			}
+			return nil
 		},
 	}
-	command.Flags().StringVar(&format, "format", "html", "html, text, eml (the whole message) or png (the QR code)")
+	command.Flags().StringVar(&format, "format", "html", "`FORMAT`: html, text, eml (the whole message) or png (the QR code)")
 	command.Flags().StringVar(&out, "out", "", "write to `FILE` instead of standard output")
 	return command
 }

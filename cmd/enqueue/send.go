@@ -29,7 +29,7 @@ func (p *program) sendCommand(kind tasks.Kind) *cobra.Command {
 	command := &cobra.Command{
 		Use:   string(kind) + " ADDRESS",
 		Short: kindHelp[kind],
-		Args:  cobra.ExactArgs(1),
+		Args:  one("address"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			mail.To = args[0]
 			var err error
@@ -43,15 +43,15 @@ func (p *program) sendCommand(kind tasks.Kind) *cobra.Command {
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&mail.Purpose, "purpose", "", "what the secret is for, such as sign-in (default \"default\")")
-	flags.DurationVar(&mail.ExpiresIn, "expires-in", 0, "how long it lives, such as 10m (default: as long as it may)")
-	flags.StringVar(&mail.Locale, "locale", "", "language of the mail, such as en")
+	flags.StringVar(&mail.Purpose, "purpose", "", "what the secret is for, a `WORD` such as sign-in (default: default)")
+	flags.DurationVar(&mail.ExpiresIn, "expires-in", 0, "how long it lives, a `DURATION` such as 10m (default: as long as it may)")
+	flags.StringVar(&mail.Locale, "locale", "", "`LANGUAGE` of the mail, such as en")
 	flags.StringArrayVar(&vars, "var", nil, "a value for the template as `NAME=VALUE`, such as name=Alice; repeatable")
 	flags.StringVar(&mail.IdempotencyKey, "idempotency-key", "", "repeated calls with the same `KEY`, recipient and purpose send one mail")
 	flags.BoolVar(&wait, "wait", false, "wait until the mail has ended, and say how")
-	flags.DurationVar(&timeout, "timeout", 30*time.Second, "how long to wait")
+	flags.DurationVar(&timeout, "timeout", 30*time.Second, "for how long --wait waits, a `DURATION`")
 	if kind == tasks.TOTP {
-		flags.StringVar(&mail.Account, "account", "", "`NAME` of the entry in the authenticator (default the address)")
+		flags.StringVar(&mail.Account, "account", "", "`NAME` of the entry in the authenticator (default: the address)")
 	}
 	return command
 }
@@ -61,7 +61,7 @@ func parseVars(given []string) (map[string]string, error) {
 	for _, pair := range given {
 		name, value, found := strings.Cut(pair, "=")
 		if !found {
-			return nil, wrongUse{fmt.Errorf("--var %q: write it as NAME=VALUE", pair)}
+			return nil, wrongUse{errors.New("--var: write each as NAME=VALUE, such as name=Alice")}
 		}
 		vars[name] = value
 	}
@@ -78,7 +78,7 @@ func (p *program) send(ctx context.Context, mail tasks.Mail, wait bool, timeout 
 	defer cancel()
 	id, err := client.Send(sending, mail)
 	if err != nil {
-		return err
+		return redisTrouble(rdb, err)
 	}
 	if !p.json {
 		fmt.Fprintln(p.stdout, id)
@@ -86,25 +86,28 @@ func (p *program) send(ctx context.Context, mail tasks.Mail, wait bool, timeout 
 		p.print(tasks.Status{ID: id, State: tasks.Queued})
 	}
 	if !served(rdb) {
-		fmt.Fprintln(p.stderr, "enqueue: warning: no worker is running on this Redis; the mail waits for one")
+		fmt.Fprintf(p.stderr, "enqueue: warning: no worker is running on the Redis at %s; the mail waits for one\n", rdb.Options().Addr)
 	}
 	if !wait {
 		return nil
 	}
 	ctx, cancel = context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return p.follow(ctx, client, id)
+	return p.follow(ctx, client, rdb, id)
 }
 
 // follow prints every state that the mail goes through.
-func (p *program) follow(ctx context.Context, client *tasks.Client, id string) error {
+func (p *program) follow(ctx context.Context, client *tasks.Client, rdb *redis.Client, id string) error {
 	last := tasks.Status{State: tasks.Queued}
 	for s, err := range client.Watch(ctx, id) {
 		if errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("the time is up and the mail has not ended; it is %s. Ask again: enqueue status %s", last.State, id)
+			return fmt.Errorf("the time is up and the mail is still %s. Ask again: enqueue status %s", last.State, id)
+		}
+		if errors.Is(err, context.Canceled) {
+			return fmt.Errorf("stopped waiting; the mail is %s. Ask again: enqueue status %s", last.State, id)
 		}
 		if err != nil {
-			return err
+			return redisTrouble(rdb, err)
 		}
 		p.print(s)
 		last = s

@@ -14,7 +14,7 @@ func (p *program) statusCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "status ID",
 		Short: "Tells where a mail stands",
-		Args:  cobra.ExactArgs(1),
+		Args:  one("id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, rdb, err := p.connect()
 			if err != nil {
@@ -25,7 +25,7 @@ func (p *program) statusCommand() *cobra.Command {
 			defer cancel()
 			s, err := client.Status(ctx, args[0])
 			if err != nil {
-				return err
+				return redisTrouble(rdb, err)
 			}
 			if p.json {
 				p.print(s)

@@ -53,7 +53,7 @@ func checkKeyRing(_ context.Context, c config.Config) (string, error) {
 		return "", err
 	}
 	kid, _ := ring.Active()
-	return fmt.Sprintf("%s: %d keys, %s is active", c.KeyRingFile, len(ring.List()), kid), nil
+	return fmt.Sprintf("%s: key %s is active, %d in all", c.KeyRingFile, kid, len(ring.List())), nil
 }
 
 func checkRedis(ctx context.Context, c config.Config) (string, error) {

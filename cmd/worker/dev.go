@@ -76,7 +76,11 @@ func (d *devRun) run(ctx context.Context, options dev.Options, once bool) error 
 		d.relay("dev-smtps", d.env.SMTPSAddr(), submission.ImplicitTLS),
 		d.relay("dev-submission", d.env.SubmissionAddr(), submission.StartTLS),
 	} {
-		if err := d.demonstrate(ctx, port); err != nil {
+		err := d.demonstrate(ctx, port)
+		switch {
+		case ctx.Err() != nil && !once:
+			return nil // Ctrl-C, before everything was shown
+		case err != nil:
 			return err
 		}
 	}
@@ -197,6 +201,6 @@ In a second terminal:
   go run ./cmd/enqueue totp alice@example.com --wait%s
   go run ./cmd/enqueue key alice+550@example.com --wait%s     (a relay that refuses)
 
-Ctrl-C stops it. Nothing is kept.
+Ctrl-C stops it when the mails in hand have ended, a second one at once. Nothing is kept.
 `, d.env.InboxURL(), adminAddr, d.settings.Admin.Password.Reveal(), adminAddr, d.env.RedisAddr(), redisFlag, redisFlag, redisFlag, redisFlag)
 }

@@ -15,7 +15,13 @@ import (
 func keyringCommand(stdout io.Writer) *cobra.Command {
 	var path string
 	var ifMissing bool
-	command := &cobra.Command{Use: "keyring", Short: "Makes and rotates the key ring, the only secret file of the system"}
+	command := &cobra.Command{
+		Use: "keyring", Short: "Makes and rotates the key ring, the only secret file of the system",
+		Args: func(*cobra.Command, []string) error {
+			return errors.New("say what to do: new, add, activate, remove or list")
+		},
+		Run: func(*cobra.Command, []string) {}, // without it cobra shows the help, and calls that success
+	}
 	command.PersistentFlags().StringVarP(&path, "output", "o", "", "the key ring `FILE`")
 	command.MarkPersistentFlagRequired("output")
 
@@ -46,10 +52,22 @@ func keyringCommand(stdout io.Writer) *cobra.Command {
 		},
 	}, &cobra.Command{
 		Use: "activate KEY-ID -o FILE", Short: "Makes new mails use a key", Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return keyring.Activate(path, args[0]) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			err := keyring.Activate(path, args[0])
+			if err == nil {
+				fmt.Fprintf(stdout, "%s: new mails use %s. The old key stays until what was mailed with it has expired.\n", path, args[0])
+			}
+			return err
+		},
 	}, &cobra.Command{
 		Use: "remove KEY-ID -o FILE", Short: "Removes a key that no living mail needs any more", Args: cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error { return keyring.Remove(path, args[0]) },
+		RunE: func(_ *cobra.Command, args []string) error {
+			err := keyring.Remove(path, args[0])
+			if err == nil {
+				fmt.Fprintf(stdout, "%s: removed %s\n", path, args[0])
+			}
+			return err
+		},
 	}, &cobra.Command{
 		Use: "list -o FILE", Short: "Lists the keys without showing them", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"syscall"
 
+	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
 )
 
@@ -20,6 +21,9 @@ const (
 	exitTempFail = 75
 )
 
+// wrongUse marks an error that is mended on the command line or in the settings: starting again does not help.
+type wrongUse struct{ error }
+
 // tempFail marks an error that says nothing about the question, such as Redis being out of reach.
 type tempFail struct{ error }
 
@@ -29,6 +33,7 @@ func main() {
 	// The first signal drains. It also gives the signals their usual effect back, so that a second one quits.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
+	logging.Disable() // until there is a log that go-redis can write to
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
@@ -36,26 +41,35 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	var path, redisURL string
 	started := false // what fails before is wrong use
 	root := &cobra.Command{
-		Use:               "worker",
-		Short:             "Takes mails from the queue and sends them",
-		SilenceUsage:      true,
-		SilenceErrors:     true,
-		Args:              cobra.NoArgs,
-		PersistentPreRun:  func(*cobra.Command, []string) { started = true },
+		Use:   "worker",
+		Short: "Takes mails from the queue and sends them",
+		Long: `Takes mails from the queue and sends them. To see it work: worker dev
+
+Exit codes: 0 yes, 1 no (such as a failed check), 2 wrong use or settings, 75 could not tell (Redis out of reach).`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Args:          cobra.NoArgs,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			// Cobra looks for them after this, when a missing one would no longer count as wrong use.
+			err := cmd.ValidateRequiredFlags()
+			started = err == nil
+			return err
+		},
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	root.PersistentFlags().StringVar(&path, "config", "", "settings `FILE` (YAML); see deploy/config.example.yaml")
-	root.PersistentFlags().StringVar(&redisURL, "redis", "", "Redis `URL`, over every other setting of it")
 	settings := settingsFrom(&path, &redisURL, environ)
-
-	daemon := runCommand(settings, stderr)
+	daemon, check := runCommand(settings, stderr), checkCommand(settings, stdout)
 	root.RunE = daemon.RunE // worker alone is worker run
-	root.AddCommand(daemon, devCommand(stdout, stderr), checkCommand(settings, stdout), keyringCommand(stdout))
+	for _, command := range []*cobra.Command{root, daemon, check} {
+		command.Flags().StringVar(&path, "config", "", "settings `FILE` (YAML); see deploy/config.example.yaml")
+		command.Flags().StringVar(&redisURL, "redis", "", "Redis `URL`, before file and environment (default: redis://127.0.0.1:6379)")
+	}
+	root.AddCommand(daemon, devCommand(stdout, stderr), check, keyringCommand(stdout))
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 
-	err := root.ExecuteContext(ctx)
+	command, err := root.ExecuteContextC(ctx)
 	switch {
 	case err == nil:
 		return 0
@@ -65,7 +79,9 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	fmt.Fprintf(stderr, "worker: %v\n", err)
 	switch {
 	case !started:
-		fmt.Fprintln(stderr, "worker --help lists the commands and flags")
+		fmt.Fprintf(stderr, "see: %s --help\n", command.CommandPath())
+		return exitUsage
+	case errors.As(err, new(wrongUse)):
 		return exitUsage
 	case errors.As(err, new(tempFail)):
 		return exitTempFail

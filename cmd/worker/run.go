@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,7 +34,7 @@ func settingsFrom(path, redisURL *string, environ []string) func() (config.Confi
 		}
 		c, err := config.Load(config.Worker, *path, environ, flags)
 		if err != nil {
-			return c, fmt.Errorf("these settings need mending:\n%w", err)
+			return c, wrongUse{fmt.Errorf("these settings need mending:\n%w", err)}
 		}
 		return c, nil
 	}
@@ -50,11 +51,11 @@ func runCommand(settings func() (config.Config, error), stderr io.Writer) *cobra
 				return err
 			}
 			if _, err := checkMails(cmd.Context(), c); err != nil {
-				return fmt.Errorf("from or product: no mail can be written with these settings: %w", err)
+				return wrongUse{fmt.Errorf("from or product: no mail can be written with these settings: %w", err)}
 			}
 			relay, err := relayOf(c)
 			if err != nil {
-				return err
+				return wrongUse{err}
 			}
 			return serve(cmd.Context(), c, relay, newLog(c.Log, stderr), nil)
 		},
@@ -69,8 +70,13 @@ func serve(ctx context.Context, c config.Config, relay submission.Relay, log *za
 
 	ring, err := keyring.Open(c.KeyRingFile)
 	if err != nil {
-		return fmt.Errorf("keyring_file: %w", err)
+		return wrongUse{fmt.Errorf("keyring_file: %w", err)}
 	}
+	client, err := submission.NewClient(relay)
+	if err != nil {
+		return wrongUse{fmt.Errorf("smtp: %w", err)}
+	}
+	defer client.Close()
 	rdb, err := c.Redis.WorkerClient()
 	if err != nil {
 		return err
@@ -79,11 +85,6 @@ func serve(ctx context.Context, c config.Config, relay submission.Relay, log *za
 	if err := ping(ctx, rdb); err != nil {
 		return err
 	}
-	client, err := submission.NewClient(relay)
-	if err != nil {
-		return err
-	}
-	defer client.Close()
 
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
@@ -136,7 +137,7 @@ const tryTimeout = 3 * time.Minute
 // relayOf makes the relay of the settings.
 func relayOf(c config.Config) (submission.Relay, error) {
 	relay := submission.Relay{
-		Name:      c.SMTP.Host,
+		Name:      strings.ReplaceAll(c.SMTP.Host, ":", "-"), // an IPv6 address has colons, which a name may not
 		Host:      c.SMTP.Host,
 		Port:      c.SMTP.Port,
 		TLS:       submission.ImplicitTLS,
@@ -169,7 +170,7 @@ func ping(ctx context.Context, rdb *redis.Client) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if err := rdb.Ping(ctx).Err(); err != nil {
-		return tempFail{fmt.Errorf("redis.url: Redis at %s does not answer: %w", rdb.Options().Addr, err)}
+		return tempFail{fmt.Errorf("redis.url: Redis at %s cannot be used: %w", rdb.Options().Addr, err)}
 	}
 	return nil
 }

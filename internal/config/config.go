@@ -13,6 +13,7 @@ import (
 	"fmt"
 	"net/mail"
 	"os"
+	"regexp"
 	"strings"
 	"time"
 
@@ -71,11 +72,15 @@ type Log struct {
 	Level  string `koanf:"level"`
 }
 
+var domain = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
+
 // defaults is what a setting is that nobody set.
 func defaults() Config {
+	// A name that EHLO cannot carry (RFC 5321 section 4.1.1.1), such as one with an underscore, is none: the relay then
+	// hears the connection's address.
 	host, err := os.Hostname()
-	if err != nil {
-		host = "localhost"
+	if err != nil || !domain.MatchString(host) {
+		host = ""
 	}
 	return Config{
 		Redis:           Redis{URL: secret.New("redis://127.0.0.1:6379")},
@@ -108,9 +113,12 @@ func (c *Config) complete(need Need) error {
 	if err := checkRedisURL(c.Redis.URL); err != nil {
 		wrong("redis.url", "%v", err)
 	}
-	for key, life := range map[string]time.Duration{"max_life.key": c.MaxLife.Key, "max_life.code": c.MaxLife.Code, "max_life.totp": c.MaxLife.TOTP} {
-		if life < time.Minute || life > 31*24*time.Hour {
-			wrong(key, "%v is not between 1m and 744h (31 days)", life)
+	for _, limit := range []struct {
+		key  string
+		life time.Duration
+	}{{"max_life.key", c.MaxLife.Key}, {"max_life.code", c.MaxLife.Code}, {"max_life.totp", c.MaxLife.TOTP}} {
+		if limit.life < time.Minute || limit.life > 31*24*time.Hour {
+			wrong(limit.key, "%v is not between 1m and 744h (31 days)", limit.life)
 		}
 	}
 	if c.From != "" {

@@ -3,8 +3,10 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"reflect"
+	"regexp"
 	"strings"
 
 	"github.com/go-viper/mapstructure/v2"
@@ -29,10 +31,10 @@ func Load(need Need, path string, environ []string, flags map[string]string) (Co
 	var errs []error
 	if path != "" {
 		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", path, err))
+			return Config{}, fileError(path, err) // whatever else is missing may stand in it
 		}
 		for _, key := range k.Keys() {
-			if _, known := names[key]; !known {
+			if _, known := names[key]; !known && !(k.Get(key) == nil && isSection(key, names)) {
 				errs = append(errs, fmt.Errorf("%s: %s: no setting has this name; deploy/config.example.yaml lists them", path, key))
 			}
 		}
@@ -59,12 +61,7 @@ func Load(need Need, path string, environ []string, flags map[string]string) (Co
 		WeaklyTypedInput: true,
 		TagName:          "koanf",
 		DecodeHook: mapstructure.ComposeDecodeHookFunc(mapstructure.StringToTimeDurationHookFunc(),
-			func(from, to reflect.Type, value any) (any, error) {
-				if to != reflect.TypeFor[secret.String]() {
-					return value, nil
-				}
-				return secret.New(fmt.Sprint(value)), nil
-			}),
+			toText),
 	}})
 	if err != nil {
 		errs = append(errs, typeErrors(err)...)
@@ -74,6 +71,46 @@ func Load(need Need, path string, environ []string, flags map[string]string) (Co
 		return Config{}, err
 	}
 	return c, nil
+}
+
+var yamlLine = regexp.MustCompile(`line [0-9]+`)
+
+// fileError says where the file fails. The YAML library's own texts can quote a value, which may be a secret.
+func fileError(path string, err error) error {
+	if errors.As(err, new(*fs.PathError)) {
+		return fmt.Errorf("settings file: %w", err)
+	}
+	where := yamlLine.FindString(err.Error())
+	if where == "" {
+		where = "somewhere in it"
+	}
+	return fmt.Errorf("%s: %s: this is not YAML of the form name: value, or a name is there twice; "+
+		"put values with special characters in quotes", path, where)
+}
+
+// isSection reports whether settings stand below key. In a file they may all be commented out.
+func isSection(key string, names map[string]bool) bool {
+	for name := range names {
+		if strings.HasPrefix(name, key+".") {
+			return true
+		}
+	}
+	return false
+}
+
+// toText keeps what YAML takes for a number or a date out of texts: the password 0123 would become 83.
+func toText(from, to reflect.Type, value any) (any, error) {
+	isSecret := to == reflect.TypeFor[secret.String]()
+	text, isText := value.(string)
+	switch {
+	case to.Kind() != reflect.String && !isSecret:
+		return value, nil
+	case !isText:
+		return nil, errors.New("not a text")
+	case isSecret:
+		return secret.New(text), nil
+	}
+	return value, nil
 }
 
 // settings lists the names of all settings below t. The value says whether it is a secret's.
@@ -159,14 +196,14 @@ func readSecretFiles(k *koanf.Koanf, names map[string]bool) (errs []error) {
 			continue
 		}
 		content, err := os.ReadFile(path)
-		if err == nil && (len(content) > maxSecretFile || len(content) == 0) {
-			err = errors.New("it is empty or too large to hold a secret")
+		text := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+		if err == nil && (len(text) > maxSecretFile || text == "") {
+			err = fmt.Errorf("%s is empty, or too large to hold a secret", path)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s (%s): %w", key, envName(key), err))
 			continue
 		}
-		text := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
 		if err := k.Set(base, text); err != nil {
 			errs = append(errs, err)
 		}
@@ -186,7 +223,7 @@ func typeErrors(err error) []error {
 	}
 	var decode *mapstructure.DecodeError
 	if errors.As(err, &decode) {
-		return []error{fmt.Errorf("%s: the value does not fit; a duration is written like 10m, a number without quotes", decode.Name())}
+		return []error{fmt.Errorf("%s: the value does not fit; write a duration like 10m, a number without quotes, a text that looks like a number in quotes", decode.Name())}
 	}
 	return []error{errors.New("the settings have a value of the wrong kind")}
 }

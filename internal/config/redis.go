@@ -41,6 +41,7 @@ func (r Redis) WorkerClient() (*redis.Client, error) {
 func (r Redis) ProducerClient() (*redis.Client, error) {
 	return r.client(func(o *redis.Options) {
 		o.MaxRetries = 2
+		o.DialerRetries = 1
 		o.DialTimeout = 3 * time.Second
 	})
 }

@@ -38,6 +38,9 @@ func New(path string) error {
 		// Link, unlike rename, refuses to replace.
 		err = os.Link(f.Name(), path)
 	}
+	if errors.Is(err, fs.ErrExist) {
+		err = fmt.Errorf("%s: %w; it is never overwritten", path, fs.ErrExist)
+	}
 	if err = errors.Join(err, os.Remove(f.Name())); err != nil {
 		return fmt.Errorf("key ring: %w", err)
 	}

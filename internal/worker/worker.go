@@ -107,6 +107,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		return fmt.Errorf("start the queue server: %w", err)
 	}
 	<-ctx.Done()
+	w.handler.Log.Info("worker stopping: the mails in hand finish first; a second signal quits at once")
 	w.health.draining.Store(true)
 	w.server.Shutdown()
 	return nil

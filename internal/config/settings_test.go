@@ -1,0 +1,245 @@
+package config_test
+
+import (
+	"fmt"
+	"maps"
+	"os"
+	"path/filepath"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+
+	"example.com/securemail/internal/config"
+	"example.com/securemail/internal/secret"
+)
+
+// A good value for every setting, none of them the default, in the form that a file and the environment share.
+var values = map[string]string{
+	"redis.url":        "rediss://worker:canary@redis.example.com:6380/3",
+	"keyring_file":     "/etc/securemail/keyring",
+	"from":             "Shop <no-reply@shop.example>",
+	"reply_to":         "help@shop.example",
+	"product":          "The Shop",
+	"smtp.provider":    "gmail",
+	"smtp.host":        "smtp.example.com",
+	"smtp.port":        "587",
+	"smtp.tls":         "starttls",
+	"smtp.username":    "shop@example.com",
+	"smtp.password":    "canary-password",
+	"smtp.ca_file":     "/etc/securemail/ca.pem",
+	"smtp.local_name":  "worker.example.com",
+	"max_life.key":     "48h0m0s",
+	"max_life.code":    "5m0s",
+	"max_life.totp":    "1h30m0s",
+	"code_digits":      "6",
+	"record_retention": "72h0m0s",
+	"concurrency":      "7",
+	"admin.addr":       "127.0.0.1:9999",
+	"admin.password":   "canary-admin-password",
+	"log.format":       "console",
+	"log.level":        "debug",
+}
+
+// walk calls visit with the name and the value of every setting.
+func walk(v reflect.Value, prefix string, visit func(name string, v reflect.Value)) {
+	for i := range v.NumField() {
+		field, name := v.Field(i), prefix+v.Type().Field(i).Tag.Get("koanf")
+		if field.Kind() == reflect.Struct && field.Type() != reflect.TypeFor[secret.String]() {
+			walk(field, name+".", visit)
+			continue
+		}
+		visit(name, field)
+	}
+}
+
+// flat is c as a map of names and texts, secrets revealed.
+func flat(c config.Config) map[string]string {
+	all := map[string]string{}
+	walk(reflect.ValueOf(c), "", func(name string, v reflect.Value) {
+		if s, isSecret := v.Interface().(secret.String); isSecret {
+			all[name] = s.Reveal()
+			return
+		}
+		all[name] = fmt.Sprint(v.Interface())
+	})
+	return all
+}
+
+func secrets() []string {
+	var names []string
+	walk(reflect.ValueOf(config.Config{}), "", func(name string, v reflect.Value) {
+		if v.Type() == reflect.TypeFor[secret.String]() {
+			names = append(names, name)
+		}
+	})
+	return names
+}
+
+func envName(name string) string {
+	return "SECUREMAIL_" + strings.ToUpper(strings.ReplaceAll(name, ".", "_"))
+}
+
+// write makes a file and returns its path.
+func write(t *testing.T, name, content string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// yaml writes settings as a file.
+func yaml(t *testing.T, settings map[string]string) string {
+	t.Helper()
+	var top, sections strings.Builder
+	last := ""
+	for _, name := range slices.Sorted(maps.Keys(settings)) {
+		section, key, inSection := strings.Cut(name, ".")
+		value := settings[name]
+		if strings.Trim(value, "0123456789") != "" {
+			value = fmt.Sprintf("%q", value)
+		}
+		if !inSection {
+			fmt.Fprintf(&top, "%s: %s\n", name, value)
+			continue
+		}
+		if section != last {
+			fmt.Fprintf(&sections, "%s:\n", section)
+			last = section
+		}
+		fmt.Fprintf(&sections, "  %s: %s\n", key, value)
+	}
+	return write(t, "config.yaml", top.String()+sections.String())
+}
+
+func environ(settings map[string]string) []string {
+	var lines []string
+	for name, value := range settings {
+		lines = append(lines, envName(name)+"="+value)
+	}
+	return lines
+}
+
+// TestEverySettingIsReachable: by the file, by the environment, and by a flag.
+func TestEverySettingIsReachable(t *testing.T) {
+	for way, load := range map[string]func() (config.Config, error){
+		"file":        func() (config.Config, error) { return config.Load(config.Worker, yaml(t, values), nil, nil) },
+		"environment": func() (config.Config, error) { return config.Load(config.Worker, "", environ(values), nil) },
+		"flags":       func() (config.Config, error) { return config.Load(config.Worker, "", nil, values) },
+	} {
+		c, err := load()
+		if err != nil {
+			t.Errorf("%s: %v", way, err)
+			continue
+		}
+		for name, got := range flat(c) {
+			want, known := values[name]
+			if !known {
+				t.Errorf("%s: the table of this test has no value for it", name)
+			}
+			if got != want {
+				t.Errorf("%s: %s is %q, want %q", way, name, got, want)
+			}
+		}
+	}
+}
+
+// TestEveryValueOfTheTableDiffersFromTheDefault, or the test above would prove nothing.
+func TestEveryValueOfTheTableDiffersFromTheDefault(t *testing.T) {
+	c, err := config.Load(config.Producer, "", nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, standard := range flat(c) {
+		if values[name] == standard {
+			t.Errorf("%s is %q by default too", name, standard)
+		}
+	}
+}
+
+func TestPrecedence(t *testing.T) {
+	file := yaml(t, map[string]string{"redis.url": "redis://file:6379", "log.level": "warn", "admin.addr": "127.0.0.1:1"})
+	env := []string{"SECUREMAIL_REDIS_URL=redis://env:6379", "SECUREMAIL_LOG_LEVEL=error", "HOME=/root", "SECUREMAIL_ADMIN_ADDR="}
+	flags := map[string]string{"redis.url": "redis://flag:6379"}
+	c, err := config.Load(config.Producer, file, env, flags)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := flat(c)
+	for name, want := range map[string]string{
+		"redis.url":  "redis://flag:6379", // flag over environment and file
+		"log.level":  "error",             // environment over file
+		"admin.addr": "127.0.0.1:1",       // file over default; an empty variable is none
+		"log.format": "json",              // default
+	} {
+		if got[name] != want {
+			t.Errorf("%s is %q, want %q", name, got[name], want)
+		}
+	}
+}
+
+// TestSecretsFromFiles: every secret, named by the file or by the environment; one line end is the editor's.
+func TestSecretsFromFiles(t *testing.T) {
+	if len(secrets()) < 3 {
+		t.Fatalf("the settings have %d secrets", len(secrets()))
+	}
+	for _, name := range secrets() {
+		for _, end := range []string{"", "\n", "\r\n"} {
+			path := write(t, "secret", values[name]+end)
+			settings := maps.Clone(values)
+			delete(settings, name)
+			settings[name+"_file"] = path
+			for way, load := range map[string]func() (config.Config, error){
+				"file":        func() (config.Config, error) { return config.Load(config.Worker, yaml(t, settings), nil, nil) },
+				"environment": func() (config.Config, error) { return config.Load(config.Worker, "", environ(settings), nil) },
+				"environment over the other form in the file": func() (config.Config, error) {
+					return config.Load(config.Worker, yaml(t, values), []string{envName(name+"_file") + "=" + path}, nil)
+				},
+				"environment over the file's file": func() (config.Config, error) {
+					gone := maps.Clone(settings)
+					gone[name+"_file"] = "/nonexistent"
+					return config.Load(config.Worker, yaml(t, gone), []string{envName(name) + "=" + values[name]}, nil)
+				},
+			} {
+				c, err := load()
+				if err != nil {
+					t.Errorf("%s by %s: %v", name, way, err)
+				} else if got := flat(c)[name]; got != values[name] {
+					t.Errorf("%s by %s is %q, want %q", name, way, got, values[name])
+				}
+			}
+		}
+	}
+}
+
+func TestGmail(t *testing.T) {
+	c, err := config.Load(config.Worker, "", []string{"SECUREMAIL_SMTP_PROVIDER=gmail", "SECUREMAIL_SMTP_USERNAME=shop@gmail.com",
+		"SECUREMAIL_SMTP_PASSWORD=abcd efgh ijkl mnop", "SECUREMAIL_FROM=shop@gmail.com", "SECUREMAIL_KEYRING_FILE=ring"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.SMTP.Host != "smtp.gmail.com" || c.SMTP.Port != 465 || c.SMTP.TLS != config.ImplicitTLS {
+		t.Errorf("got %s:%d %s, want smtp.gmail.com:465 implicit", c.SMTP.Host, c.SMTP.Port, c.SMTP.TLS)
+	}
+	if got := c.SMTP.Password.Reveal(); got != "abcdefghijklmnop" {
+		t.Errorf("the app password is %q, want it without spaces", got)
+	}
+	if c.Product != "gmail.com" {
+		t.Errorf("got product %q, want the sender's domain where the sender has no name", c.Product)
+	}
+	c, err = config.Load(config.Worker, "", []string{"SECUREMAIL_SMTP_PROVIDER=gmail", "SECUREMAIL_SMTP_USERNAME=shop@gmail.com", "SECUREMAIL_SMTP_PORT=587",
+		"SECUREMAIL_SMTP_PASSWORD=abcdefghijklmnop", "SECUREMAIL_FROM=Shop <shop@gmail.com>", "SECUREMAIL_KEYRING_FILE=ring"}, nil)
+	if err != nil || c.SMTP.Port != 587 || c.SMTP.TLS != config.StartTLS || c.Product != "Shop" {
+		t.Errorf("got port %d, %s, product %q, %v; want 587, starttls, the sender's name", c.SMTP.Port, c.SMTP.TLS, c.Product, err)
+	}
+}
+
+// TestAnotherProvidersPasswordKeepsItsSpaces: only Google shows a password in groups.
+func TestAnotherProvidersPasswordKeepsItsSpaces(t *testing.T) {
+	c, err := config.Load(config.Worker, "", environ(with(relay, "smtp.password", "correct horse battery staple ")), nil)
+	if err != nil || c.SMTP.Password.Reveal() != "correct horse battery staple " {
+		t.Errorf("got %q, %v", c.SMTP.Password.Reveal(), err)
+	}
+}
