@@ -96,7 +96,7 @@ func (m Mail) canonical(ceiling map[Kind]time.Duration) (Mail, error) {
 	}
 	most, known := ceiling[m.Kind]
 	if !known {
-		wrong("kind", "%.20q is not a kind; it is key, code or totp", m.Kind)
+		wrong("kind", "it is key, code or totp")
 	}
 	to, err := canonicalAddress(m.To)
 	if err != nil {
@@ -167,7 +167,7 @@ func validateVars(vars map[string]string) (errs []error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(vars)) {
 		if !varPattern.MatchString(name) {
-			errs = append(errs, fmt.Errorf("vars: %.40q is not a name; use a-z, 0-9 and underscore, at most 32", name))
+			errs = append(errs, errors.New("vars: a name has to start with a-z and go on with a-z, 0-9 and underscore, at most 32 characters"))
 			continue
 		}
 		if err := checkText(vars[name], 256); err != nil {

@@ -138,7 +138,7 @@ func TestValidateReportsEverythingAtOnce(t *testing.T) {
 	if !errors.Is(err, ErrInvalid) {
 		t.Fatalf("got %v, want ErrInvalid", err)
 	}
-	for _, field := range []string{"kind", "to", "purpose", "account", "locale", "idempotency_key", "context.ip", "context.agent", `vars: "Name"`, "vars.ok"} {
+	for _, field := range []string{"kind", "to", "purpose", "account", "locale", "idempotency_key", "context.ip", "context.agent", "vars", "vars.ok"} {
 		if !strings.Contains(err.Error(), field+": ") && !strings.Contains(err.Error(), field+" ") {
 			t.Errorf("%q does not name %s", err, field)
 		}

@@ -103,7 +103,12 @@ func serve(ctx context.Context, c config.Config, relay submission.Relay, log *za
 		Log:         log,
 		Metrics:     metrics,
 	})
-	listener, err := admin.Listen(admin.Config{Addr: c.Admin.Addr, Password: c.Admin.Password, Redis: rdb, Ready: w.Ready, Metrics: metrics})
+	monitoring, err := c.Redis.ProducerClient() // fails fast, so that a scrape is answered while Redis is away
+	if err != nil {
+		return err
+	}
+	defer monitoring.Close()
+	listener, err := admin.Listen(admin.Config{Addr: c.Admin.Addr, Password: c.Admin.Password, Redis: monitoring, Ready: w.Ready, Metrics: metrics})
 	if err != nil {
 		return err
 	}

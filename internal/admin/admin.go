@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -30,10 +31,10 @@ import (
 
 // Config is what the listener shows.
 type Config struct {
-	Addr     string        // host:port
-	Password secret.String // for /monitor; empty: /monitor is off
-	Redis    redis.UniversalClient
-	Ready    func() error // why the worker is not ready; nil if it is
+	Addr     string                // host:port
+	Password secret.String         // for /monitor; empty: /monitor is off
+	Redis    redis.UniversalClient // fails fast: a scrape must be answered while Redis is away
+	Ready    func() error          // why the worker is not ready; nil if it is
 	Metrics  *prometheus.Registry
 }
 
@@ -41,6 +42,7 @@ type Config struct {
 type Server struct {
 	listener net.Listener
 	http     *http.Server
+	conns    sync.WaitGroup
 }
 
 // Listen opens the port, so that one that is taken is noticed before anything else starts.
@@ -50,31 +52,49 @@ func Listen(c Config) (*Server, error) {
 		return nil, fmt.Errorf("admin.addr: cannot listen on %s; free that port or set another: %w", c.Addr, err)
 	}
 	c.Metrics.MustRegister(&queues{asynq.NewInspectorFromRedisClient(c.Redis)})
-	return &Server{listener, &http.Server{
+	s := &Server{listener: listener}
+	s.http = &http.Server{
 		Handler:           routes(c),
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       10 * time.Second,
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
-	}}, nil
+		// http.Server's Close waits for no goroutine; the states of the connections tell when theirs have ended.
+		ConnState: func(_ net.Conn, state http.ConnState) {
+			switch state {
+			case http.StateNew:
+				s.conns.Add(1)
+			case http.StateClosed:
+				s.conns.Done()
+			}
+		},
+	}
+	return s, nil
 }
 
 // Addr is the address it listens on.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// Serve answers until ctx ends.
+// Serve answers until ctx ends, and returns when the requests under way have ended too. They get a second for it, which
+// is long for what is asked here; then their connections are closed.
 func (s *Server) Serve(ctx context.Context) error {
-	stopped := make(chan error, 1)
+	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
-		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer close(stopped)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		stopped <- s.http.Shutdown(ctx)
+		if s.http.Shutdown(ctx) != nil { // also where a browser keeps a connection that it has not used yet
+			s.http.Close()
+		}
 	})
 	err := s.http.Serve(s.listener)
-	if !stop() {
+	if stop() { // it failed by itself
+		s.http.Close()
+	} else {
 		<-stopped
 	}
+	s.conns.Wait()
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}
@@ -106,6 +126,11 @@ type shared struct{ redis.UniversalClient }
 
 func (s shared) MakeRedisClient() any { return s.UniversalClient }
 
+// policy keeps the pages to this listener: asynqmon's index page asks Google for its fonts, and looks well without. Its
+// own start is an inline script, and its components write inline styles.
+const policy = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
+
 func monitor(c Config) http.Handler {
 	if c.Password.IsZero() {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -125,21 +150,31 @@ func monitor(c Config) http.Handler {
 			http.Error(w, "the password of admin.password, with any user name", http.StatusUnauthorized)
 			return
 		}
-		w.Header().Set("X-Frame-Options", "DENY")
-		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if r.Method != http.MethodGet && r.Method != http.MethodHead {
+			w.Header().Set("Allow", "GET, HEAD")
+			http.Error(w, "the queues can be looked at here, not changed", http.StatusMethodNotAllowed)
+			return
+		}
+		w.Header().Set("Cache-Control", "no-store")
+		w.Header().Set("Content-Security-Policy", policy)
 		w.Header().Set("Referrer-Policy", "no-referrer")
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		w.Header().Set("X-Frame-Options", "DENY")
 		pages.ServeHTTP(w, r)
 	})
 }
 
 // describe is what /monitor shows of a payload: neither the recipient nor anything that belongs to them, nor the seed.
+// Of a malformed one it shows nothing at all: what stands in its fields may not be what belongs there.
 func describe(taskType string, payload []byte) string {
 	t, err := tasks.ParseTask(asynq.NewTask(taskType, payload))
 	switch {
+	case errors.Is(err, tasks.ErrNewer):
+		return "not shown: another type, or a newer version"
 	case err != nil:
-		return "not shown: " + err.Error()
+		return "not shown: malformed, see the worker's log"
 	case t.Resend > 0:
 		return fmt.Sprintf("resend %d", t.Resend)
 	}
-	return fmt.Sprintf("%s for %s, created %s, expires %s", t.Mail.Kind, t.Mail.Purpose, t.CreatedAt.Format(time.RFC3339), t.ExpiresAt.Format(time.RFC3339))
+	return fmt.Sprintf("%s for %s, until %s", t.Mail.Kind, t.Mail.Purpose, t.ExpiresAt.Format(time.RFC3339))
 }

@@ -1,6 +1,8 @@
 package admin
 
 import (
+	"slices"
+
 	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -24,10 +26,17 @@ func (q *queues) Describe(ch chan<- *prometheus.Desc) {
 }
 
 func (q *queues) Collect(ch chan<- prometheus.Metric) {
+	known, err := q.inspector.Queues()
+	if err != nil {
+		return // an outage of Redis is /readyz's to tell, and one time-out is enough for whoever scrapes
+	}
 	for _, name := range []string{tasks.QueueCodes, tasks.Queue} {
+		if !slices.Contains(known, name) {
+			continue // it never had a task
+		}
 		info, err := q.inspector.GetQueueInfo(name)
 		if err != nil {
-			continue // a queue that never had a task does not exist; an outage of Redis is /readyz's to tell
+			continue
 		}
 		gauge := func(desc *prometheus.Desc, value float64, labels ...string) {
 			ch <- prometheus.MustNewConstMetric(desc, prometheus.GaugeValue, value, append([]string{name}, labels...)...)

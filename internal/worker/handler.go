@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -27,7 +28,7 @@ type handler struct {
 // asynq.SkipRetry archives, asynq.RevokeTask drops. asynq keeps the error's text, so it holds no address and no reply.
 func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	r := &run{handler: h, started: time.Now(), log: h.Log}
-	err := r.send(ctx, t)
+	err := r.sendOrRecover(ctx, t)
 	r.report()
 	return err
 }
@@ -52,6 +53,18 @@ type run struct {
 
 // timings is how long the steps took.
 type timings struct{ open, compose, submit, record time.Duration }
+
+// sendOrRecover makes a panic one mail's trouble, with a line that names the mail. The value of a panic can hold anything
+// and is not logged; a stack holds no contents.
+func (r *run) sendOrRecover(ctx context.Context, t *asynq.Task) (err error) {
+	defer func() {
+		if value := recover(); value != nil {
+			r.cause, r.trouble = fmt.Errorf("panic with a %T at %s", value, debug.Stack()), true
+			err = r.again(faultDelay, reasonFault)
+		}
+	}()
+	return r.send(ctx, t)
+}
 
 func (r *run) send(ctx context.Context, t *asynq.Task) error {
 	var err error

@@ -29,6 +29,7 @@ const (
 	reasonRedis       = "redis"       // the record could not be read or written
 	reasonLocked      = "locked"      // another worker is sending the mail
 	reasonStopping    = "stopping"    // the worker was stopped in the middle
+	reasonFault       = "fault"       // a bug in the worker; its log says where
 	reasonRepeated    = "repeated"    // the task came again after the mail had ended
 )
 
@@ -98,6 +99,7 @@ func verdictOf(err error) verdict {
 const (
 	newerDelay = 30 * time.Second
 	redisDelay = 5 * time.Second
+	faultDelay = time.Minute
 	// minDelay is the shortest wait that is worth a further try at the end of a mail's life.
 	minDelay = 2 * time.Second
 )

@@ -68,9 +68,9 @@ type Config struct {
 
 // Worker takes tasks and sends mails.
 type Worker struct {
-	server  *asynq.Server
-	handler *handler
-	health  health
+	server   *asynq.Server
+	handler  *handler
+	draining atomic.Bool
 }
 
 // New returns a worker that has not started.
@@ -90,7 +90,6 @@ func New(c Config) *Worker {
 		// asynq counts no failures of ours: its limit would end a mail without an outcome. The record counts tries.
 		IsFailure:       func(err error) bool { return !errors.As(err, new(*later)) },
 		ShutdownTimeout: w.DrainTime(),
-		HealthCheckFunc: w.health.set,
 		Logger:          c.Log.Named("asynq").WithOptions(zap.WithCaller(false)).Sugar(),
 		LogLevel:        asynq.ErrorLevel, // below that it says of each ended mail, in other words, what report says
 	})
@@ -108,28 +107,20 @@ func (w *Worker) Run(ctx context.Context) error {
 	}
 	<-ctx.Done()
 	w.handler.Log.Info("worker stopping: the mails in hand finish first; a second signal quits at once")
-	w.health.draining.Store(true)
+	w.draining.Store(true)
 	w.server.Shutdown()
 	return nil
 }
 
-// Ready returns nil while the worker takes tasks and reaches Redis, and otherwise why not.
-func (w *Worker) Ready() error { return w.health.get() }
-
-// health is what asynq's health check, every 15 seconds, said last.
-type health struct {
-	draining atomic.Bool
-	last     atomic.Pointer[error]
-}
-
-func (h *health) set(err error) { h.last.Store(&err) }
-
-func (h *health) get() error {
-	if h.draining.Load() {
+// Ready returns nil while the worker takes tasks and Redis answers within a second, and otherwise why not.
+func (w *Worker) Ready() error {
+	if w.draining.Load() {
 		return errors.New("the worker is stopping")
 	}
-	if last := h.last.Load(); last != nil && *last != nil {
-		return errors.New("Redis is out of reach")
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	if w.handler.Redis.Ping(ctx).Err() != nil {
+		return errors.New("no answer from Redis")
 	}
 	return nil
 }

@@ -1,0 +1,78 @@
+package worker_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/hibiken/asynq"
+
+	"example.com/securemail/tasks"
+)
+
+// TestAMalformedTaskLeaksNothing: what a broken producer puts into the wrong field, an address or a password of its own,
+// is repeated nowhere. The markers are short, so that an error text that is cut off shows them too.
+func TestAMalformedTaskLeaksNothing(t *testing.T) {
+	r := newCanaryRun(t)
+	fields := map[string]func(p map[string]any, marker string){
+		"v":           func(p map[string]any, marker string) { p["v"] = marker },
+		"id":          func(p map[string]any, marker string) { p["id"] = marker },
+		"kind":        func(p map[string]any, marker string) { p["kind"] = marker },
+		"to":          func(p map[string]any, marker string) { p["to"] = marker + ", " + marker },
+		"purpose":     func(p map[string]any, marker string) { p["purpose"] = marker },
+		"account":     func(p map[string]any, marker string) { p["account"] = marker + ":" },
+		"locale":      func(p map[string]any, marker string) { p["locale"] = marker },
+		"created_at":  func(p map[string]any, marker string) { p["created_at"] = marker },
+		"seed":        func(p map[string]any, marker string) { p["seed"] = marker },
+		"resend":      func(p map[string]any, marker string) { p["resend"] = marker },
+		"ip":          func(p map[string]any, marker string) { p["context"] = map[string]any{"ip": marker} },
+		"agent":       func(p map[string]any, marker string) { p["context"] = map[string]any{"agent": marker + "\n"} },
+		"a variable":  func(p map[string]any, marker string) { p["vars"] = map[string]any{marker: "x"} },
+		"its value":   func(p map[string]any, marker string) { p["vars"] = map[string]any{"name": marker + "\n"} },
+		"its type":    func(p map[string]any, marker string) { p["vars"] = map[string]any{marker: 1} },
+		"a list":      func(p map[string]any, marker string) { p["to"] = []string{marker} },
+		"a new field": func(p map[string]any, marker string) { p[marker], p["seed"] = marker, "" },
+	}
+	queue := asynq.NewClientFromRedisClient(r.rdb)
+	enqueue := func(id string, payload []byte) {
+		t.Helper()
+		if _, err := queue.EnqueueContext(t.Context(), asynq.NewTask(tasks.Type, payload), asynq.TaskID(id), asynq.Queue(tasks.Queue)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := 0
+	marker := func(field string) string {
+		n++
+		text := fmt.Sprintf("zoe%02d@qq.io", n)
+		r.secrets.add("the marker in "+field, text) // in Redis the payload holds it, and nothing else may
+		return text
+	}
+	for field, put := range fields {
+		task, id, err := tasks.NewTask(newCanaryMail(14).Mail)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var p map[string]any
+		if err := json.Unmarshal(task.Payload(), &p); err != nil {
+			t.Fatal(err)
+		}
+		put(p, marker(field))
+		body, err := json.Marshal(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		enqueue(id, body)
+	}
+	enqueue("not-json-00000000001", []byte(marker("no JSON")))
+	enqueue("not-json-00000000002", []byte(`{"v":1}`+marker("what follows")))
+
+	r.start(nil) // nothing gets as far as a relay
+	waitUntil(t, t.Context(), "every task is refused", func() bool {
+		return strings.Count(r.logs.String(), `"msg":"mail refused"`) == len(fields)+2
+	})
+	places := r.places()
+	for _, place := range []string{placeErrors, placeLogs, placeMetrics, placePages} {
+		r.refuse(place, r.secrets.find(places[place]))
+	}
+}

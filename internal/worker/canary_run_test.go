@@ -1,0 +1,252 @@
+package worker_test
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"io"
+	stdlog "log"
+	"net"
+	"net/http"
+	"net/mail"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"example.com/securemail/internal/admin"
+	"example.com/securemail/internal/config"
+	"example.com/securemail/internal/credential"
+	"example.com/securemail/internal/dev"
+	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/secret"
+	"example.com/securemail/internal/submission"
+	"example.com/securemail/internal/testserver"
+	"example.com/securemail/internal/worker"
+	"example.com/securemail/tasks"
+)
+
+// canaryRun is the whole system, with every place to which a secret could leak under watch.
+type canaryRun struct {
+	t      *testing.T
+	redis  *testserver.Redis
+	rdb    *redis.Client
+	url    string
+	env    *dev.Env
+	ring   string // the key ring file
+	key    []byte // its active key
+	client *tasks.Client
+
+	log     *zap.Logger
+	logs    canaryBuffer
+	tap     func() string
+	workers []*canaryWorker
+	seen    strings.Builder // what /monitor and /metrics said while the workers worked
+
+	secrets canarySearch // what may stand nowhere
+	private canarySearch // what belongs to a recipient, and may stand in Redis alone
+}
+
+// canaryWorker is one worker with its admin listener.
+type canaryWorker struct {
+	metrics *prometheus.Registry
+	admin   *canaryAdmin
+	stop    func()
+}
+
+// canaryRedisLog takes what go-redis says about its connections.
+type canaryRedisLog struct{ log *zap.SugaredLogger }
+
+func (l canaryRedisLog) Printf(_ context.Context, format string, args ...any) {
+	l.log.Warnf(format, args...)
+}
+
+func newCanaryRun(t *testing.T) *canaryRun {
+	t.Helper()
+	r := &canaryRun{t: t, redis: testserver.StartRedis(t, "--rdbcompression", "no"), ring: filepath.Join(t.TempDir(), "keyring"),
+		secrets: canarySearch{}, private: canarySearch{}}
+	r.log = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&r.logs), zapcore.DebugLevel))
+	redis.SetLogger(canaryRedisLog{r.log.Sugar()})
+	stdlog.SetOutput(io.MultiWriter(os.Stderr, &r.logs)) // where some libraries write
+	t.Cleanup(func() { stdlog.SetOutput(os.Stderr) })
+
+	password, socket := rand.Text(), strings.TrimPrefix(r.redis.URL, "unix://")
+	if err := r.redis.Client.ConfigSet(t.Context(), "requirepass", password).Err(); err != nil {
+		t.Fatal(err)
+	}
+	r.url = "unix://:" + password + "@" + socket
+	var err error
+	if r.rdb, err = (config.Redis{URL: secret.New(r.url)}).ProducerClient(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.rdb.Close() })
+	if r.client, err = tasks.NewClient(r.rdb); err != nil {
+		t.Fatal(err)
+	}
+	r.tap = canaryTap(t, r.rdb, socket, password)
+
+	any := "127.0.0.1:0"
+	if r.env, err = dev.Start(t.Context(), dev.Options{RedisAddr: any, SMTPSAddr: any, SubmissionAddr: any, InboxAddr: any}); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { r.env.Close() })
+	if err := keyring.New(r.ring); err != nil {
+		t.Fatal(err)
+	}
+	ring, err := keyring.Load(r.ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, r.key = ring.Active()
+	r.secrets.add("the password of Redis", password)
+	r.secrets.add("the relay's password", r.env.Password().Reveal())
+	r.secrets.add("the key ring's active key", string(r.key))
+	r.secrets.add("the key ring's recipients key", string(ring.Recipients()))
+	return r
+}
+
+// relay is the way to one of the two ports. A final reply that never comes is waited for long enough for asynq to tell
+// who works on what, which it does every five seconds.
+func (r *canaryRun) relay(name, addr string, mode submission.TLSMode) *submission.Client {
+	r.t.Helper()
+	host, port, _ := net.SplitHostPort(addr)
+	number, _ := strconv.Atoi(port)
+	relay, err := submission.NewClient(submission.Relay{Name: name, Host: host, Port: number, TLS: mode, RootCAs: r.env.RootCAs(),
+		Username: r.env.Username(), Password: r.env.Password(), LocalName: "localhost",
+		Timeouts: submission.Timeouts{FinalReply: 8 * time.Second, Total: time.Minute}})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(func() { relay.Close() })
+	return relay
+}
+
+// start starts a worker and its admin listener, wired as in the command.
+func (r *canaryRun) start(relay *submission.Client) {
+	t := r.t
+	t.Helper()
+	ring, err := keyring.Open(r.ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb, err := config.Redis{URL: secret.New(r.url)}.WorkerClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	w := worker.New(worker.Config{Redis: rdb, KeyRing: ring, Relay: relay, TryTimeout: time.Minute,
+		From: mail.Address{Name: "Example", Address: "no-reply@example.com"}, Product: "Example",
+		MaxLife:    map[tasks.Kind]time.Duration{tasks.Key: 24 * time.Hour, tasks.Code: 10 * time.Minute, tasks.TOTP: 24 * time.Hour},
+		CodeDigits: 8, Retention: time.Hour, Concurrency: 16, Log: r.log, Metrics: metrics})
+	password := "p&ss wörd/+ " + rand.Text()
+	r.secrets.add("an admin password", password)
+	listener, err := admin.Listen(admin.Config{Addr: "127.0.0.1:0", Password: secret.New(password), Redis: r.rdb, Ready: w.Ready, Metrics: metrics})
+	if err != nil {
+		t.Fatal(err)
+	}
+	transport := &http.Transport{}
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := w.Run(ctx); err != nil {
+			t.Errorf("Run: %v", err)
+		}
+	})
+	running.Go(func() {
+		if err := listener.Serve(ctx); err != nil {
+			t.Errorf("Serve: %v", err)
+		}
+	})
+	stop := sync.OnceFunc(func() {
+		transport.CloseIdleConnections()
+		cancel()
+		running.Wait()
+		rdb.Close()
+	})
+	t.Cleanup(stop)
+	pages := &canaryAdmin{t, "http://" + listener.Addr(), password, &http.Client{Transport: transport, Timeout: 30 * time.Second}}
+	r.workers = append(r.workers, &canaryWorker{metrics, pages, stop})
+}
+
+// expect makes the run look for a mail's secret, which it returns, and for what belongs to its recipient.
+func (r *canaryRun) expect(id string, m tasks.Mail, seed []byte) credential.Credential {
+	r.t.Helper()
+	cred, err := credential.Derive(r.key, credential.Params{Kind: credential.Kind(m.Kind), ID: id, Purpose: m.Purpose, To: m.To, Seed: seed, Digits: 8})
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	shown := cred.Display().Reveal()
+	bare := strings.NewReplacer(" ", "", "-", "").Replace(shown)
+	name := fmt.Sprintf("the %s to %s", m.Kind, m.To)
+	r.secrets.add(name, shown, bare, strings.ToLower(shown), strings.ToLower(bare))
+	if m.Kind == tasks.TOTP {
+		r.secrets.add(name, cred.SharedSecret().Reveal())
+	}
+	local, _, _ := strings.Cut(m.To, "@")
+	r.private.add("the address "+m.To, m.To, local)
+	r.private.add("the name of "+m.To, m.Vars["name"])
+	r.private.add("the IP address of "+m.To, m.Context.IP)
+	r.private.add("the browser of "+m.To, m.Context.Agent)
+	r.private.add("the seed of "+m.To, string(seed))
+	if m.Account != "" {
+		r.private.add("the account of "+m.To, m.Account)
+	}
+	return cred
+}
+
+// The places that are watched. In Redis stands what belongs to recipients; in the others it may not.
+const (
+	placeMonitor = "Redis: MONITOR"
+	placeAOF     = "Redis: the append-only file"
+	placeDump    = "Redis: the dump"
+	placeKeys    = "Redis: its keys"
+	placeErrors  = "asynq's error texts"
+	placeLogs    = "the logs"
+	placeMetrics = "/metrics"
+	placePages   = "/monitor"
+)
+
+// places stops the workers, and returns everything that was written to each place.
+func (r *canaryRun) places() map[string]string {
+	r.t.Helper()
+	all := map[string]string{placePages: r.seen.String() + r.workers[0].admin.everything()}
+	for _, w := range r.workers {
+		all[placeMetrics] += w.admin.get("/metrics")
+		w.stop()
+	}
+	all[placeErrors] = canaryErrors(r.t, r.rdb)
+	all[placeKeys] = canaryKeys(r.t, r.rdb)
+	if err := r.rdb.Save(r.t.Context()).Err(); err != nil {
+		r.t.Fatal(err)
+	}
+	all[placeDump] = canaryFiles(r.t, r.redis.Dir, "dump.rdb")
+	all[placeAOF] = canaryFiles(r.t, r.redis.Dir, "*.aof")
+	all[placeMonitor] = r.tap()
+	all[placeLogs] = r.logs.String()
+	return all
+}
+
+// find looks into all places.
+func (r *canaryRun) find(places map[string]string) map[string][]canaryHit {
+	found := map[string][]canaryHit{}
+	for place, text := range places {
+		if text == "" {
+			r.t.Errorf("%s is empty: nothing was looked at", place)
+		}
+		found[place] = r.secrets.find(text)
+		if !strings.HasPrefix(place, "Redis") {
+			found[place] = append(found[place], r.private.find(text)...)
+		}
+	}
+	return found
+}

@@ -1,0 +1,180 @@
+package worker_test
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base32"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"math/big"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.uber.org/zap"
+
+	"example.com/securemail/internal/credential"
+	"example.com/securemail/internal/otpauth"
+	"example.com/securemail/internal/submission"
+	"example.com/securemail/tasks"
+)
+
+const canaryMails = 500
+
+// TestNoSecretLeaves is promise 1: 500 mails of every kind and every fate through both ports, and then none of their
+// secrets, nor any of the system's own, in Redis, a log, an error text, a metric or a page, in whatever form; and no
+// recipient outside Redis. That the search finds what is there, it has to show on secrets planted in every place.
+func TestNoSecretLeaves(t *testing.T) {
+	r := newCanaryRun(t)
+	sent := r.send(0, canaryMails/5) // so that there is a backlog to look at
+	r.start(r.relay("implicit", r.env.SMTPSAddr(), submission.ImplicitTLS))
+	r.start(r.relay("starttls", r.env.SubmissionAddr(), submission.StartTLS))
+	sent = append(sent, r.send(canaryMails/5, canaryMails)...)
+	r.settle(sent)
+
+	secrets := map[string]credential.Credential{} // by recipient
+	for _, m := range sent {
+		if m.seed == nil {
+			var err error
+			if m.seed, err = r.rdb.HGet(t.Context(), "securemail:{"+m.id+"}", "seed").Bytes(); err != nil {
+				t.Fatalf("the seed of %s: %v", m.To, err)
+			}
+		}
+		secrets[m.To] = r.expect(m.id, m.Mail, m.seed)
+	}
+	r.compare(secrets)
+	planted := r.plant()
+
+	for place, hits := range r.find(r.places()) {
+		r.refuse(place, hits)
+		if len(planted[place]) == 0 {
+			t.Errorf("%s: nothing was planted", place)
+		}
+		for _, name := range planted[place] {
+			for _, form := range canaryPlanted {
+				if !slices.ContainsFunc(hits, func(h canaryHit) bool { return h.name == name && h.form == form }) {
+					t.Errorf("%s: %s was not found %s", place, name, form)
+				}
+			}
+		}
+	}
+}
+
+// refuse fails the test for everything that was found and not planted.
+func (r *canaryRun) refuse(place string, hits []canaryHit) {
+	r.t.Helper()
+	leaks := slices.DeleteFunc(slices.Clone(hits), func(h canaryHit) bool { return strings.HasPrefix(h.name, "planted") })
+	for _, leak := range leaks[:min(len(leaks), 10)] {
+		r.t.Errorf("%s: %v", place, leak)
+	}
+	if len(leaks) > 10 {
+		r.t.Errorf("%s: and %d more", place, len(leaks)-10)
+	}
+}
+
+var (
+	canaryKey  = regexp.MustCompile(`(?m)^    ([0-9A-Z]{5}(?:-[0-9A-Z]{5}){4})$`)
+	canaryCode = regexp.MustCompile(`(?m)^    (\d{4} \d{4})$`)
+	canaryURI  = regexp.MustCompile(`(?m)^(otpauth://\S+)$`)
+)
+
+// compare holds what is looked for against what has arrived: a search for something else would find nothing either.
+func (r *canaryRun) compare(secrets map[string]credential.Credential) {
+	r.t.Helper()
+	arrived := map[string]int{}
+	for _, m := range r.env.Messages() {
+		text := strings.ReplaceAll(m.Text, "\r\n", "\n")
+		want := secrets[m.To].Display().Reveal()
+		kind, got := "none", ""
+		if match := canaryKey.FindStringSubmatch(text); match != nil {
+			kind, got = "key", match[1]
+		} else if match := canaryCode.FindStringSubmatch(text); match != nil {
+			kind, got = "code", match[1]
+		} else if match := canaryURI.FindStringSubmatch(text); match != nil {
+			key, err := otpauth.ParseURI(match[1])
+			if err != nil {
+				r.t.Errorf("%s: %v", m.To, err)
+			}
+			kind, got, want = "totp", key.Secret.Reveal(), secrets[m.To].SharedSecret().Reveal()
+		}
+		if got == "" || got != want {
+			r.t.Errorf("%s: the mail has %q, looked for is %q", m.To, got, want)
+		}
+		arrived[kind+" through "+m.Port]++
+	}
+	for _, kind := range []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP} {
+		for _, port := range []string{"smtps", "submission"} {
+			if arrived[string(kind)+" through "+port] == 0 {
+				r.t.Errorf("no %s arrived through %s", kind, port)
+			}
+		}
+	}
+	r.t.Logf("arrived: %v", arrived)
+}
+
+// canaryPlanted are the forms that canaryDisguise gives.
+var canaryPlanted = []string{"as it is", "in base32 at 2", "in base64 at 1", "in hex"}
+
+func canaryDisguise(s string) string {
+	return strings.Join([]string{s, base32.StdEncoding.EncodeToString([]byte("ab" + s)), base64.StdEncoding.EncodeToString([]byte("{" + s + "}")),
+		hex.EncodeToString([]byte(s))}, " ")
+}
+
+// plant puts a key, a code and an address into every place, and returns what has to be found where.
+func (r *canaryRun) plant() (found map[string][]string) {
+	r.t.Helper()
+	found = map[string][]string{}
+	text := func(where string, places ...string) string {
+		key, address := "planted key in "+where, "planted address in "+where
+		code, err := rand.Int(rand.Reader, big.NewInt(1e8))
+		if err != nil {
+			r.t.Fatal(err)
+		}
+		secret, digits, to := rand.Text(), fmt.Sprintf("%08d", code), "planted-"+rand.Text()+"@private.example.org"
+		r.secrets.add(key, secret)
+		r.secrets.add("planted code in "+where, digits)
+		r.private.add(address, to)
+		for _, place := range places {
+			found[place] = append(found[place], key, "planted code in "+where)
+			if !strings.HasPrefix(place, "Redis") {
+				found[place] = append(found[place], address)
+			}
+		}
+		return canaryDisguise(secret) + " " + canaryDisguise(digits) + " " + canaryDisguise(to)
+	}
+
+	if err := r.rdb.Set(r.t.Context(), "planted", text("a key of Redis", placeMonitor, placeAOF, placeDump, placeKeys), 0).Err(); err != nil {
+		r.t.Fatal(err)
+	}
+	r.log.Debug("planted", zap.Error(errors.New(text("a log line", placeLogs))))
+	for _, w := range r.workers {
+		w.metrics.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "planted_total",
+			ConstLabels: prometheus.Labels{"reason": text("a label", placeMetrics)}}))
+	}
+	r.fail(text("an error", placeErrors, placePages, placeMonitor, placeAOF, placeDump, placeKeys))
+	return found
+}
+
+// fail has a task fail for good with this error.
+func (r *canaryRun) fail(text string) {
+	r.t.Helper()
+	info, err := asynq.NewClientFromRedisClient(r.rdb).EnqueueContext(r.t.Context(), asynq.NewTask("planted", nil), asynq.Queue("planted"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	server := asynq.NewServerFromRedisClient(r.rdb, asynq.Config{Queues: map[string]int{"planted": 1}, LogLevel: asynq.FatalLevel})
+	failing := asynq.HandlerFunc(func(context.Context, *asynq.Task) error { return fmt.Errorf("%s: %w", text, asynq.SkipRetry) })
+	if err := server.Start(failing); err != nil {
+		r.t.Fatal(err)
+	}
+	defer server.Shutdown()
+	waitUntil(r.t, r.t.Context(), "the task has failed", func() bool {
+		failed, err := asynq.NewInspectorFromRedisClient(r.rdb).GetTaskInfo("planted", info.ID)
+		return err == nil && failed.State == asynq.TaskStateArchived
+	})
+}
