@@ -49,8 +49,9 @@ func StartPostfix(t testing.TB) *Postfix {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Postfix{t: t, dir: dir, maildir: filepath.Join(dir, "mail", "inbox"), Username: "worker@example.com", Password: "correct horse battery staple",
-		SMTPSPort: freePort(t), SubmissionPort: freePort(t)}
+	p := &Postfix{t: t, dir: dir, maildir: filepath.Join(dir, "mail", "inbox"), Username: "worker@example.com", Password: "correct horse battery staple"}
+	ports := freePorts(t, 2)
+	p.SMTPSPort, p.SubmissionPort = ports[0], ports[1]
 	t.Cleanup(func() { os.RemoveAll(dir) })
 	p.configure(saslpasswd)
 	p.command(program, "-c", filepath.Join(dir, "conf"), "start")
@@ -227,14 +228,4 @@ func (p *Postfix) command(name string, args ...string) {
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
 		p.t.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, out, p.Log())
 	}
-}
-
-func freePort(t testing.TB) int {
-	t.Helper()
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer listener.Close()
-	return listener.Addr().(*net.TCPAddr).Port
 }
