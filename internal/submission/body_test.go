@@ -124,7 +124,7 @@ func TestStuckInMidBody(t *testing.T) {
 	s.stuck = stop
 	r := s.start().relay()
 	r.Timeouts.Data = impatient
-	_, err := client(t, r).Submit(context.Background(), envelope, lines(32<<20), nil)
+	_, err := s.clientOf(r).Submit(context.Background(), envelope, lines(32<<20), nil)
 	once.Do(func() { close(stop) })
 	e := failure(t, err)
 	if e.Phase != submission.PhaseBody || e.Ambiguous || e.Scope != submission.ScopeNetwork || !strings.Contains(e.Error(), "in time") {

@@ -218,7 +218,7 @@ func TestSlowButAliveServerIsHeard(t *testing.T) {
 	s := newServer(t, submission.StartTLS, map[string]string{"dot": "(slowly)250 2.0.0 Ok: queued as 4XyZ1"}).start()
 	r := s.relay()
 	r.Timeouts.Command = 5 * time.Second
-	if _, err := submit(client(t, r)); err != nil {
+	if _, err := submit(s.clientOf(r)); err != nil {
 		t.Error(err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"crypto/tls"
+	"encoding/base64"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -21,6 +22,15 @@ type dialogue struct {
 	rw   net.Conn
 	r    *bufio.Reader
 	held []string
+
+	tooMany bool // it is to be turned away
+}
+
+// gone is called before the client can know that the connection is over.
+func (d *dialogue) gone() {
+	d.mu.Lock()
+	delete(d.open, d.tcp)
+	d.mu.Unlock()
 }
 
 func (d *dialogue) run() {
@@ -47,6 +57,9 @@ func (d *dialogue) command(line string) bool {
 	verb, rest, _ := strings.Cut(line, " ")
 	switch verb {
 	case "EHLO":
+		if d.tooMany {
+			return false
+		}
 		if _, encrypted := d.rw.(*tls.Conn); !encrypted {
 			return d.do("clear-ehlo")
 		}
@@ -57,15 +70,38 @@ func (d *dialogue) command(line string) bool {
 		if rest == "LOGIN" {
 			return d.do("user") && d.next() && d.do("pass") && d.next() && d.do("auth")
 		}
+		if mechanism, response, _ := strings.Cut(rest, " "); strings.Contains(mechanism, "OAUTH") {
+			return d.oauth(response)
+		}
 		return d.do("auth")
 	case "DATA":
 		action := d.reply("data") // once: a test may change the script as soon as it is answered
 		return d.act("data", action) && (!strings.HasPrefix(action, "354") || d.do("body") && d.receive() && d.do("dot"))
 	case "QUIT":
+		d.gone()
 		d.do("quit")
 		return false
 	}
 	return d.do(strings.ToLower(verb))
+}
+
+// oauth is AUTH XOAUTH2 or OAUTHBEARER: a response that is too long for the command comes behind an empty challenge, and a
+// refusal may come as a challenge that wants an answer.
+func (d *dialogue) oauth(response string) bool {
+	if response == "" {
+		if !d.send("334 \r\n") || !d.next() {
+			return false
+		}
+		d.mu.Lock()
+		response = d.commands[len(d.commands)-1]
+		d.mu.Unlock()
+	}
+	text, _ := base64.StdEncoding.DecodeString(response)
+	if d.good != "" && strings.Contains(string(text), "auth=Bearer "+d.good+"\x01\x01") {
+		return d.send(replies["auth"] + "\r\n")
+	}
+	action := d.reply("auth")
+	return d.act("auth", action) && (!strings.HasPrefix(action, "334") || d.next() && d.do("challenged"))
 }
 
 func (d *dialogue) next() bool {
@@ -77,13 +113,18 @@ func (d *dialogue) next() bool {
 }
 
 func (d *dialogue) handshake() bool {
-	if action, ok := d.script["tls"]; ok {
+	if action := d.reply("tls"); action != "" {
 		_, _ = d.r.Peek(1) // the ClientHello
 		return d.act("tls", action)
 	}
 	c := tls.Server(d.rw, d.tls)
 	if c.Handshake() != nil {
 		return false
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if c.ConnectionState().DidResume {
+		d.resumed++
 	}
 	d.rw, d.r = c, bufio.NewReader(c)
 	return true
@@ -118,6 +159,15 @@ func (d *dialogue) reply(step string) string {
 	if ok {
 		return action
 	}
+	if d.tooMany && step == "greeting" {
+		d.gone()
+		return "421 4.3.2 too many connections"
+	}
+	if d.chance != nil {
+		if action := d.chance(step); action != "" {
+			return action
+		}
+	}
 	switch step {
 	case "clear-ehlo":
 		return multiline(250, `test.example\nSTARTTLS\n`+d.ehlo)
@@ -147,6 +197,10 @@ func (d *dialogue) act(step, action string) bool {
 		return d.send(unescape(raw))
 	case action == "(drop)":
 		return false
+	case strings.HasPrefix(action, "(gate)"):
+		d.reached <- step
+		<-d.gate
+		return d.send(action[len("(gate)"):] + "\r\n")
 	case action == "(stuck)":
 		<-d.stuck
 	case strings.HasPrefix(action, "(slowly)"):
@@ -158,7 +212,7 @@ func (d *dialogue) act(step, action string) bool {
 		}
 		return true
 	case strings.HasPrefix(action, "(half)"):
-		d.send(action[len("(half)"):])
+		d.send(unescape(action[len("(half)"):]))
 	case action == "(silence)":
 		d.reached <- step
 		_, _ = io.Copy(io.Discard, d.r)

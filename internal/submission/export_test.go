@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -78,3 +79,63 @@ func (a *Session) Close() error {
 }
 
 func (a *Session) Dead() bool { return a.s.dead }
+
+// Pool says how many sessions there are, how many callers wait for one, and how many sessions there may be.
+func (c *Client) Pool() (open, waiting, limit int) {
+	c.pool.mu.Lock()
+	defer c.pool.mu.Unlock()
+	return c.pool.open, len(c.pool.waiting), c.pool.limit
+}
+
+// Age makes idle sessions older than they are.
+func (c *Client) Age(d time.Duration) {
+	c.pool.mu.Lock()
+	defer c.pool.mu.Unlock()
+	for _, s := range c.pool.idle {
+		s.parked, s.opened = s.parked.Add(-d), s.opened.Add(-d)
+	}
+}
+
+// ExpireIdle does what happens to sessions that nobody wants.
+func (c *Client) ExpireIdle() {
+	c.pool.mu.Lock()
+	idle := slices.Clone(c.pool.idle)
+	c.pool.mu.Unlock()
+	for _, s := range idle {
+		c.pool.expire(s)
+	}
+}
+
+// Lose closes the connections of idle sessions behind the pool's back.
+func (c *Client) Lose() {
+	c.pool.mu.Lock()
+	defer c.pool.mu.Unlock()
+	for _, s := range c.pool.idle {
+		s.conn.tcp.Close()
+	}
+}
+
+// GrantAndLeave has a caller leave the line in the moment in which its turn has come.
+func (c *Client) GrantAndLeave() {
+	turn := make(chan grant, 1)
+	c.pool.mu.Lock()
+	c.pool.waiting = append(c.pool.waiting, turn)
+	c.pool.serve()
+	c.pool.mu.Unlock()
+	c.pool.leaveLine(turn)
+}
+
+// WithPauses makes the breakers' pauses short enough for a test.
+func WithPauses(o Options, link, long time.Duration) Options {
+	o.linkPause, o.longPause = link, long
+	return o
+}
+
+// End ends a turn as a Submit with this outcome would.
+func (t *Turn) End(outcome error) {
+	t.done(outcome)
+	t.done = nil
+}
+
+// Relay names the relay that was found.
+func (t *Turn) Relay() string { return t.member.client.relay.Name }

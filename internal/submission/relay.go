@@ -1,6 +1,8 @@
 package submission
 
 import (
+	"context"
+	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -39,14 +41,24 @@ type Relay struct {
 
 	RootCAs *x509.CertPool // who may sign its certificate; nil: the system's authorities
 
-	Username string // empty together with Password: no AUTH
-	Password secret.String
+	Username string        // empty: no AUTH
+	Password secret.String // for AUTH PLAIN or LOGIN
+	// Token, if not nil, is where access tokens for AUTH XOAUTH2 or OAUTHBEARER come from, instead of a password: see OAuth2.
+	// It is called before each connection, by several goroutines. refused says that the server has just refused what it
+	// returned last. Its errors end up in logs; one that wraps ErrTokenRefused means that the login itself is no longer valid.
+	Token func(ctx context.Context, refused bool) (secret.String, error)
 
 	// LocalName is how we name ourselves in EHLO: a domain, or an address literal such as "[192.0.2.1]". Empty: the
 	// connection's local address (RFC 5321, section 4.1.4), which some relays insist on and which shows an internal address.
 	LocalName string
 
+	// MaxConnections is how many sessions there may be at a time, 1 to 1,000. It begins with 5 and grows with what the
+	// relay takes. Default 20.
+	MaxConnections int
+
 	Timeouts Timeouts
+
+	resumption tls.ClientSessionCache
 }
 
 // Timeouts bound the parts of a conversation. RFC 5321, section 4.5.3.2 asks for minutes, for the sake of relays that talk to
@@ -80,13 +92,21 @@ func (r Relay) complete() (Relay, error) {
 		wrong("no TLS mode; use implicit TLS with port 465, STARTTLS with port 587")
 	}
 	switch {
-	case (r.Username == "") != r.Password.IsZero():
-		wrong("user name and password belong together; give both, or neither for a relay without AUTH")
-	case strings.ContainsRune(r.Username+r.Password.Reveal(), 0):
-		wrong("user name or password contains a NUL, which AUTH cannot carry (RFC 4616)")
+	case r.Token != nil && !r.Password.IsZero():
+		wrong("a password and OAuth2 exclude each other; give one of them")
+	case (r.Username == "") != (r.Password.IsZero() && r.Token == nil):
+		wrong("user name and password, or OAuth2, belong together; give both, or neither for a relay without AUTH")
+	case strings.ContainsAny(r.Username, "\x00\x01") || strings.ContainsRune(r.Password.Reveal(), 0):
+		wrong("user name or password contains a NUL or a separator that AUTH cannot carry (RFC 4616, RFC 7628)")
 	}
 	if r.LocalName != "" && !validDomain(r.LocalName) && !addressLiteral(r.LocalName) {
 		wrong("local name %q is neither a domain nor an address literal such as [192.0.2.1]", r.LocalName)
+	}
+	if r.MaxConnections == 0 {
+		r.MaxConnections = 20
+	}
+	if r.MaxConnections < 1 || r.MaxConnections > 1000 {
+		wrong("%d connections are not between 1 and 1000", r.MaxConnections)
 	}
 	if err := r.Timeouts.complete(); err != nil {
 		wrong("%v", err)

@@ -24,23 +24,30 @@ const (
 //
 //	(drop) (silence) (drip) (garbage) (endless) (banner) (raw)bytes without CRLF (half)bytes and then (drop)
 //	(stuck) reads nothing more until stuck is closed (slowly)reply, a byte a millisecond
+//	(gate)reply once something can be read from gate
 type server struct {
-	t      *testing.T
-	mode   submission.TLSMode
-	tls    *tls.Config
-	script map[string]string
-	ehlo   string // the extensions inside TLS
-	hold   bool   // answer MAIL and RCPT only once DATA has been read
-	cut    int    // close the connection before the byte with this number, counted inside TLS; < 0: never
-	cutRaw int    // the same, counted on the TCP connection
+	t        testing.TB
+	mode     submission.TLSMode
+	tls      *tls.Config
+	script   map[string]string
+	ehlo     string // the extensions inside TLS
+	good     string // the access token that it takes, whatever script says of auth
+	hold     bool   // answer MAIL and RCPT only once DATA has been read
+	cut      int    // close the connection before the byte with this number, counted inside TLS; < 0: never
+	cutRaw   int    // the same, counted on the TCP connection
+	most     int    // how many connections it takes at a time; 0: any number
+	gate     chan struct{}
+	onAccept func()                   // if not nil, called for each connection
+	chance   func(step string) string // if not nil and not empty: what it does at a step that script does not name
 
 	listener net.Listener
 	handlers sync.WaitGroup
 	reached  chan string // steps at which it began to be silent
 	stuck    <-chan struct{}
+	clients  []*submission.Client
 
 	mu       sync.Mutex
-	open     map[net.Conn]bool
+	open     map[net.Conn]*dialogue
 	raw      bytes.Buffer // every byte that clients sent over TCP
 	commands []string     // every line that it understood, in clear and inside TLS
 	mails    [][]byte     // what came between DATA and the final dot, unstuffed
@@ -49,6 +56,8 @@ type server struct {
 	sentRaw  int
 	dotAt    int // sent, when the last final dot came in
 	conns    int
+	peak     int // how many connections there were at a time
+	resumed  int // how many of them went on with an earlier TLS session
 }
 
 const extensions = `PIPELINING\nSIZE 104857600\n8BITMIME\nSMTPUTF8\nENHANCEDSTATUSCODES\nAUTH LOGIN PLAIN\nHELP`
@@ -60,11 +69,11 @@ var replies = map[string]string{
 }
 
 // newServer returns a server that start will start; set its fields in between.
-func newServer(t *testing.T, mode submission.TLSMode, script map[string]string) *server {
+func newServer(t testing.TB, mode submission.TLSMode, script map[string]string) *server {
 	t.Helper()
 	return &server{
 		t: t, mode: mode, script: script, ehlo: extensions, cut: -1, cutRaw: -1, tls: authority().config(leaf{}),
-		reached: make(chan string, 100), open: map[net.Conn]bool{},
+		reached: make(chan string, 100), gate: make(chan struct{}), open: map[net.Conn]*dialogue{},
 	}
 }
 
@@ -80,16 +89,20 @@ func (s *server) start() *server {
 			if err != nil {
 				return
 			}
+			d := &dialogue{server: s, tcp: c, rw: &tap{Conn: c, s: s}}
 			s.mu.Lock()
 			s.conns++
-			s.open[c] = true
+			s.open[c] = d
+			s.peak = max(s.peak, len(s.open))
+			d.tooMany = s.most > 0 && len(s.open) > s.most
 			s.mu.Unlock()
+			if s.onAccept != nil {
+				s.onAccept()
+			}
 			s.handlers.Go(func() {
-				(&dialogue{server: s, tcp: c, rw: &tap{Conn: c, s: s}}).run()
+				d.run()
+				d.gone()
 				c.Close()
-				s.mu.Lock()
-				delete(s.open, c)
-				s.mu.Unlock()
 			})
 		}
 	})
@@ -97,8 +110,11 @@ func (s *server) start() *server {
 	return s
 }
 
-// stop waits until every client has gone, and so until all that they sent has been read.
+// stop closes the clients and waits until all that they sent has been read.
 func (s *server) stop() {
+	for _, c := range s.clients {
+		c.Close()
+	}
 	s.listener.Close()
 	s.handlers.Wait()
 }
@@ -125,9 +141,17 @@ func (s *server) relay() submission.Relay {
 	}
 }
 
-func (s *server) client() *submission.Client { return client(s.t, s.relay()) }
+func (s *server) client() *submission.Client { return s.clientOf(s.relay()) }
 
-func client(t *testing.T, r submission.Relay) *submission.Client {
+// clientOf returns a client that stop will close.
+func (s *server) clientOf(r submission.Relay) *submission.Client {
+	s.t.Helper()
+	c := client(s.t, r)
+	s.clients = append(s.clients, c)
+	return c
+}
+
+func client(t testing.TB, r submission.Relay) *submission.Client {
 	t.Helper()
 	c, err := submission.NewClient(r)
 	if err != nil {

@@ -3,11 +3,15 @@ package submission
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"net"
+	"os"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"example.com/securemail/internal/secret"
 )
 
 // quitTimeout is all that a goodbye is worth.
@@ -19,10 +23,16 @@ type session struct {
 	relay     *Relay
 	conn      *conn
 	ext       extensions
-	mechanism string        // of AUTH, once it is chosen
+	mechanism string // of AUTH, once it is chosen
+	opened    time.Time
 	connect   time.Duration // how long open took
+	messages  int           // how many transactions were begun
 	dirty     bool          // a transaction was begun and not completed: RSET comes first
 	dead      bool
+
+	turnedAway bool // the server ended it with a 421
+	parked     time.Time
+	expiry     *time.Timer
 }
 
 // extensions is what the last EHLO offered.
@@ -33,10 +43,24 @@ type extensions struct {
 	auth    []string
 }
 
-// open dials a relay and takes the conversation to the point where MAIL may follow. Its error is an *Error.
+// open dials a relay and takes the conversation to the point where MAIL may follow. Its error is an *Error. An access token
+// that is refused may have been withdrawn before its time, so another one is tried, once and over another connection: what a
+// server does after a refused login differs.
 func open(ctx context.Context, relay *Relay) (*session, error) {
-	s := &session{relay: relay}
-	started := time.Now()
+	s, err := dial(ctx, relay, false)
+	var e *Error
+	if relay.Token != nil && errors.As(err, &e) && e.Scope == ScopeCredentials && e.Code != 0 {
+		return dial(ctx, relay, true)
+	}
+	return s, err
+}
+
+func dial(ctx context.Context, relay *Relay, tokenRefused bool) (*session, error) {
+	s := &session{relay: relay, opened: time.Now()}
+	token, err := relay.token(ctx, tokenRefused) // before the server begins to wait for us
+	if err != nil {
+		return nil, err
+	}
 	connectCtx, cancel := context.WithTimeout(ctx, relay.Timeouts.Connect)
 	defer cancel()
 	var dialer net.Dialer
@@ -46,16 +70,16 @@ func open(ctx context.Context, relay *Relay) (*session, error) {
 	}
 	s.conn = newConn(tcp)
 	defer s.conn.bind(ctx)()
-	if err := s.introduce(ctx, connectCtx); err != nil {
+	if err := s.introduce(ctx, connectCtx, token); err != nil {
 		s.kill()
 		return nil, err
 	}
-	s.connect = time.Since(started)
+	s.connect = time.Since(s.opened)
 	return s, nil
 }
 
 // introduce is steps 2 to 5 of the package comment. connectCtx bounds the handshake on port 465.
-func (s *session) introduce(ctx, connectCtx context.Context) error {
+func (s *session) introduce(ctx, connectCtx context.Context, token secret.String) error {
 	if s.relay.TLS == ImplicitTLS {
 		if err := s.handshake(ctx, connectCtx); err != nil {
 			return err
@@ -75,7 +99,7 @@ func (s *session) introduce(ctx, connectCtx context.Context) error {
 			return err
 		}
 	}
-	return s.authenticate(ctx)
+	return s.authenticate(ctx, token)
 }
 
 func (s *session) startTLS(ctx context.Context) error {
@@ -154,11 +178,11 @@ func (s *session) info() Info {
 }
 
 // ask sends one command and hears the reply to it.
-func (s *session) ask(ctx context.Context, phase Phase, line, want string) (reply, error) {
+func (s *session) ask(ctx context.Context, phase Phase, line string, want ...string) (reply, error) {
 	if err := s.say(ctx, phase, line+"\r\n"); err != nil {
 		return reply{}, err
 	}
-	return s.hear(ctx, phase, s.relay.Timeouts.Command, want)
+	return s.hear(ctx, phase, s.relay.Timeouts.Command, want...)
 }
 
 // say writes commands. A server that has already spoken is either going away (421, RFC 5321, section 3.8) or is not the one
@@ -186,23 +210,32 @@ func (s *session) quiet(ctx context.Context, phase Phase) error {
 	return s.fail(ctx, phase, protocolError("spoke out of turn"))
 }
 
-// hear reads one reply. Its code must begin with want; codes of class 4 and 5 are refusals, others break the protocol.
-func (s *session) hear(ctx context.Context, phase Phase, timeout time.Duration, want string) (reply, error) {
+// hear reads one reply. Its code must begin as one of want does; codes of class 4 and 5 are refusals, others break the protocol.
+func (s *session) hear(ctx context.Context, phase Phase, timeout time.Duration, want ...string) (reply, error) {
 	s.conn.within(timeout)
 	rep, err := readReply(s.conn.r)
 	switch {
 	case err != nil:
 		return reply{}, s.fail(ctx, phase, err)
-	case strings.HasPrefix(strconv.Itoa(rep.code), want):
+	case slices.ContainsFunc(want, func(w string) bool { return strings.HasPrefix(strconv.Itoa(rep.code), w) }):
 		return rep, nil
 	case rep.code < 400:
 		e := s.fail(ctx, phase, protocolError("gave a reply that does not belong here"))
 		e.Code = rep.code
 		return reply{}, e
 	case rep.code == 421:
+		s.turnedAway = true
 		s.kill()
 	}
 	return reply{}, s.relay.refused(phase, rep)
+}
+
+// silent looks at an idle session without writing: a server that has closed it, or said something that nobody asked for,
+// such as a 421, has ended it.
+func (s *session) silent() bool {
+	s.conn.within(time.Millisecond)
+	_, err := s.conn.r.Peek(1)
+	return errors.Is(err, os.ErrDeadlineExceeded)
 }
 
 // fail ends the session and says why.

@@ -8,25 +8,32 @@
 //  2. TCP, and on port 465 TLS: 1.2 or better, the certificate verified against Relay.Host (RFC 7817). Never otherwise.
 //  3. The greeting, and EHLO.
 //  4. On port 587 STARTTLS (RFC 3207), TLS as in step 2, and EHLO again: all that was said in clear is forgotten.
-//  5. AUTH PLAIN, or LOGIN where PLAIN is not offered (RFC 4954), if the relay has a user name.
+//  5. If the relay has a user name, AUTH (RFC 4954): PLAIN, or LOGIN where PLAIN is not offered; with an access token XOAUTH2, or
+//     OAUTHBEARER.
 //  6. MAIL, RCPT and DATA: in one flight where PIPELINING is offered (RFC 2920), one by one otherwise.
 //     The first refusal decides. The body leaves only after a 354.
 //  7. The body, in blocks. The last one holds the final dot; the caller is asked once more before it is written.
 //  8. The reply to the dot: with a 2yz the server has taken responsibility (RFC 5321, section 6.1).
-//  9. QUIT, whose failure changes nothing: it happens behind the caller's back.
+//  9. The session is kept for the next message, which begins at step 6. QUIT comes when it has served long enough or nobody
+//     wants it; its failure changes nothing, and it happens behind the caller's back.
 //
 // Every failure is an [*Error]: where it happened, what the server answered, who has the trouble, and whether the mail may
 // have been taken all the same. What follows from it is the caller's decision.
+//
+// [Client] keeps the sessions of one relay. [Relays] has several relays, in order of priority: it leaves alone for a while what
+// fails, keeps to limits, and hands a mail to the next relay as long as its body has not left.
 //
 // The server is treated as hostile: replies are bounded (2,000 bytes a line, 100 lines, 64 KiB), every wait has a deadline,
 // a cancelled context closes the connection, and whatever does not fit the protocol ends the conversation.
 //
 // RFCs: 5321 SMTP, 6409 submission, 8314 TLS for submission, 7817 certificate names, 3207 STARTTLS, 4954 AUTH, 4616 PLAIN,
-// 2920 PIPELINING, 1870 SIZE, 6152 8BITMIME, 6531 SMTPUTF8, 2034 and 3463 enhanced status codes. AUTH LOGIN has no RFC.
+// 7628 OAUTHBEARER, 6749 OAuth2, 2920 PIPELINING, 1870 SIZE, 6152 8BITMIME, 6531 SMTPUTF8, 2034 and 3463 enhanced status
+// codes. AUTH LOGIN and XOAUTH2 have no RFC.
 package submission
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"sync"
 	"time"
@@ -72,13 +79,14 @@ type Info struct {
 	MaxSize            int64 // octets per message; 0 if the server named no limit
 }
 
-// Client submits messages to one relay. It is safe for use by several goroutines; each Submit is a conversation of its own.
+// Client submits messages to one relay, over sessions that it keeps. It is safe for use by several goroutines.
 type Client struct {
 	relay Relay
+	pool  *pool
 
 	mu      sync.Mutex
 	closed  bool
-	running sync.WaitGroup // conversations, and the QUITs that outlive them
+	running sync.WaitGroup // calls under way
 }
 
 // NewClient returns a Client for r, or everything that is wrong with r. It does not connect.
@@ -87,7 +95,10 @@ func NewClient(r Relay) (*Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Client{relay: r}, nil
+	r.resumption = tls.NewLRUClientSessionCache(1)
+	c := &Client{relay: r}
+	c.pool = newPool(&c.relay)
+	return c, nil
 }
 
 // Submit hands one message to the relay. msg is a whole message (RFC 5322) whose only line end is CRLF, with lines of at most
@@ -114,16 +125,34 @@ func (c *Client) Submit(ctx context.Context, env Envelope, msg []byte, beforeDot
 	ctx, cancel := context.WithTimeoutCause(ctx, limits.Total, errTotal)
 	defer cancel()
 
-	s, err := open(ctx, &c.relay)
-	if err != nil {
-		return Receipt{}, err
+	for {
+		s, err := c.pool.get(ctx)
+		if err != nil {
+			return Receipt{}, err
+		}
+		receipt, stale, err := c.lend(ctx, s, m, dotBy, beforeDot)
+		if !stale || ctx.Err() != nil {
+			return receipt, err
+		}
 	}
-	receipt, err := s.send(ctx, m, dotBy, beforeDot)
-	c.leave(s)
-	return receipt, err
 }
 
-// Check connects, logs in and leaves: it proves the settings and sends nothing. Its error is an *Error.
+// lend sends m over s and gives s back, also if beforeDot panics. stale says that another session is worth a try.
+func (c *Client) lend(ctx context.Context, s *session, m *message, dotBy time.Time, beforeDot func(context.Context) error) (receipt Receipt, stale bool, err error) {
+	returned := false
+	defer func() {
+		if !returned {
+			s.kill() // in mid-body: whatever was written on it next would be text of this mail
+		}
+		c.pool.put(s, returned && err == nil)
+	}()
+	receipt, err = s.send(ctx, m, dotBy, beforeDot)
+	returned = true
+	return receipt, s.wentStale(err), err // asked before s is somebody else's
+}
+
+// Check connects, logs in and leaves: it proves the settings and sends nothing. Its connection is one besides those of
+// MaxConnections. Its error is an *Error.
 func (c *Client) Check(ctx context.Context) (Info, error) {
 	if err := c.begin(); err != nil {
 		return Info{}, err
@@ -136,16 +165,17 @@ func (c *Client) Check(ctx context.Context) (Info, error) {
 	if err != nil {
 		return Info{}, err
 	}
-	defer c.leave(s)
+	defer s.quit()
 	return s.info(), nil
 }
 
-// Close refuses further conversations and waits for those under way. To hurry them, cancel their contexts.
+// Close refuses further messages, waits for those under way, and ends the sessions. To hurry it, cancel their contexts.
 func (c *Client) Close() error {
 	c.mu.Lock()
 	c.closed = true
 	c.mu.Unlock()
 	c.running.Wait()
+	c.pool.close()
 	return nil
 }
 
@@ -157,10 +187,4 @@ func (c *Client) begin() error {
 	}
 	c.running.Add(1)
 	return nil
-}
-
-// leave says QUIT in the background: between a 250 and its record no round trip may stand, since a crash there means a
-// second copy. Close waits for it.
-func (c *Client) leave(s *session) {
-	c.running.Go(s.quit)
 }

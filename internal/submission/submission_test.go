@@ -160,7 +160,7 @@ func TestNoUserNameMeansNoAuth(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, nil).start()
 	r := s.relay()
 	r.Username, r.Password, r.LocalName = "", secret.String{}, ""
-	if _, err := submit(client(t, r)); err != nil {
+	if _, err := submit(s.clientOf(r)); err != nil {
 		t.Fatal(err)
 	}
 	s.stop()

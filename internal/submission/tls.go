@@ -20,6 +20,7 @@ func (r *Relay) tlsConfig() *tls.Config {
 		// Small first records help browsers, which can use half an answer. Here one block is one record, so that a failed
 		// write of the last block proves that the server cannot have read the final dot.
 		DynamicRecordSizingDisabled: true,
+		ClientSessionCache:          r.resumption,
 	}
 }
 

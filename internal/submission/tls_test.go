@@ -62,7 +62,7 @@ func TestBadCertificates(t *testing.T) {
 				if tt.roots != nil {
 					r.RootCAs = tt.roots.pool()
 				}
-				_, err := submit(client(t, r))
+				_, err := submit(s.clientOf(r))
 				e := failure(t, err)
 				if e.Phase != submission.PhaseTLS || e.Scope != submission.ScopeRelay || !e.Permanent || !strings.Contains(e.Error(), tt.want) {
 					t.Errorf("got %v of scope %s, want %q", e, e.Scope, tt.want)
@@ -90,7 +90,7 @@ func TestGoodCertificates(t *testing.T) {
 			s.tls = config
 			r := s.start().relay()
 			r.Host = host
-			if _, err := submit(client(t, r)); err != nil {
+			if _, err := submit(s.clientOf(r)); err != nil {
 				t.Errorf("%s for %s: %v", name, host, err)
 			}
 		}
@@ -123,7 +123,7 @@ func TestWrongMode(t *testing.T) {
 	s := newServer(t, submission.StartTLS, nil).start()
 	r := s.relay()
 	r.TLS = submission.ImplicitTLS
-	_, err := submit(client(t, r))
+	_, err := submit(s.clientOf(r))
 	if e := failure(t, err); e.Phase != submission.PhaseTLS || !strings.Contains(e.Error(), "another mode than implicit TLS") {
 		t.Errorf("got %v", e)
 	}
@@ -133,7 +133,7 @@ func TestWrongMode(t *testing.T) {
 	s = newServer(t, submission.ImplicitTLS, nil).start()
 	r = s.relay()
 	r.TLS, r.Timeouts.Command = submission.StartTLS, impatient
-	_, err = submit(client(t, r))
+	_, err = submit(s.clientOf(r))
 	if e := failure(t, err); e.Phase != submission.PhaseGreeting || !strings.Contains(e.Error(), "implicit TLS") {
 		t.Errorf("got %v", e)
 	}

@@ -3,7 +3,9 @@ package submission
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
+	"os"
 	"strings"
 	"time"
 )
@@ -22,6 +24,7 @@ func (s *session) send(ctx context.Context, m *message, dotBy time.Time, beforeD
 		return Receipt{}, err
 	}
 	defer s.conn.bind(ctx)()
+	s.messages++
 	begun := time.Now()
 	if err := s.fly(ctx, s.commands(m)); err != nil {
 		return Receipt{}, err
@@ -40,9 +43,31 @@ func (s *session) send(ctx context.Context, m *message, dotBy time.Time, beforeD
 		Relay: s.relay.Name, Code: rep.code, Enhanced: rep.enhanced, QueueID: rep.queueID(),
 		TLSVersion: tls.VersionName(s.conn.tls.Version),
 		Timings: Timings{
-			Connect: s.connect, Envelope: invited.Sub(begun), Body: dotted.Sub(invited), FinalReply: time.Since(dotted),
+			Connect: s.connectTime(), Envelope: invited.Sub(begun), Body: dotted.Sub(invited), FinalReply: time.Since(dotted),
 		},
 	}, nil
+}
+
+// wentStale reports whether err says no more than that the server had ended a kept session behind our back. The body has not
+// left then, and another session costs nothing.
+func (s *session) wentStale(err error) bool {
+	var e *Error
+	if s.messages < 2 || !s.dead || !errors.As(err, &e) {
+		return false
+	}
+	switch e.Phase {
+	case PhaseReset, PhaseMail, PhaseRcpt, PhaseData:
+		return e.Code == 421 || e.Scope == ScopeNetwork && !errors.Is(e.Err, os.ErrDeadlineExceeded)
+	}
+	return false
+}
+
+// connectTime is how long this message waited for the connection: nothing if the session carried another before.
+func (s *session) connectTime() time.Duration {
+	if s.messages > 1 {
+		return 0
+	}
+	return s.connect
 }
 
 // unfit says why m cannot go through this relay, judging by what EHLO said; nothing of it has been sent.

@@ -1,15 +1,8 @@
 package testserver
 
 import (
-	"bytes"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/x509"
-	"crypto/x509/pkix"
-	"encoding/pem"
 	"fmt"
-	"math/big"
 	"net"
 	"os"
 	"os/exec"
@@ -37,8 +30,8 @@ type Postfix struct {
 // by root; others skip the test.
 func StartPostfix(t testing.TB) *Postfix {
 	t.Helper()
-	program := need(t, "postfix", "postfix")
-	saslpasswd := need(t, "saslpasswd2", "sasl2-bin")
+	program := Need(t, "postfix", "postfix")
+	saslpasswd := Need(t, "saslpasswd2", "sasl2-bin")
 	if os.Getuid() != 0 {
 		if os.Getenv("CI") == "true" {
 			t.Fatal("Postfix has to be started by root")
@@ -120,7 +113,10 @@ func (p *Postfix) configure(saslpasswd string) {
 		p.t.Fatal(err)
 	}
 	p.command("chown", owner.Username, filepath.Join(p.dir, "data"), filepath.Join(p.dir, "mail"))
-	p.makeCertificate()
+	c := newCertificate(p.t)
+	p.RootCAs = c.roots
+	p.write("cert.pem", string(c.certPEM))
+	p.write("key.pem", string(c.keyPEM))
 
 	p.write("conf/main.cf", fmt.Sprintf(`compatibility_level = 3.6
 queue_directory = %[1]s/queue
@@ -184,33 +180,6 @@ postlog   unix-dgram n  -       n       -       1       postlogd
 		p.t.Fatalf("saslpasswd2: %v\n%s", err, out)
 	}
 	p.command("chown", owner.Username, database)
-}
-
-// makeCertificate makes a certificate for 127.0.0.1 and localhost that is its own authority.
-func (p *Postfix) makeCertificate() {
-	p.t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "Postfix under test"}, NotBefore: time.Now().Add(-time.Hour),
-		NotAfter: time.Now().Add(24 * time.Hour), DNSNames: []string{"localhost"}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	var cert, keyPEM bytes.Buffer
-	pem.Encode(&cert, &pem.Block{Type: "CERTIFICATE", Bytes: der})
-	pem.Encode(&keyPEM, &pem.Block{Type: "PRIVATE KEY", Bytes: private})
-	p.write("cert.pem", cert.String())
-	p.write("key.pem", keyPEM.String())
-	p.RootCAs = x509.NewCertPool()
-	p.RootCAs.AppendCertsFromPEM(cert.Bytes())
 }
 
 // CAFile is where the certificate's authority stands, in PEM form.

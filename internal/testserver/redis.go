@@ -16,8 +16,8 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// need returns the path of a program, or ends the test.
-func need(t testing.TB, program, debianPackage string) string {
+// Need returns the path of a program, or ends the test: by a skip, or with CI=true by a failure.
+func Need(t testing.TB, program, debianPackage string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err != nil {
@@ -50,7 +50,7 @@ type Redis struct {
 // it as they are, such as "--appendfsync", "always".
 func StartRedis(t testing.TB, args ...string) *Redis {
 	t.Helper()
-	program := need(t, "redis-server", "redis-server")
+	program := Need(t, "redis-server", "redis-server")
 	// A socket's path has at most 107 bytes, which t.TempDir's can exceed.
 	dir, err := os.MkdirTemp("", "redis")
 	if err != nil {

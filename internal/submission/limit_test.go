@@ -1,0 +1,169 @@
+package submission_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/securemail/internal/submission"
+)
+
+// quota allows one message each interval, as a counter in Redis would, and counts how often it is asked.
+type quota struct {
+	interval time.Duration
+	mu       sync.Mutex
+	next     time.Time
+	asked    int
+	at       int // how many ask at this moment
+}
+
+func (q *quota) allow(_ context.Context, relay string) (time.Duration, error) {
+	if relay != "a" {
+		return 0, nil
+	}
+	q.mu.Lock()
+	q.asked++
+	q.at++
+	q.mu.Unlock()
+	time.Sleep(time.Millisecond) // the way to Redis
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.at--; q.at > 0 {
+		return 0, errors.New("asked by two at a time")
+	}
+	if wait := time.Until(q.next); wait > 0 {
+		return wait, nil
+	}
+	q.next = time.Now().Add(q.interval)
+	return 0, nil
+}
+
+func TestLimitIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const callers = 100
+		q := &quota{interval: time.Second}
+		r := relaysNamed(t, submission.Options{Allow: q.allow}, "a")
+		begun := time.Now()
+		var waiting sync.WaitGroup
+		for range callers {
+			waiting.Go(func() {
+				turn, err := r.Acquire(t.Context())
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				turn.End(nil)
+			})
+		}
+		waiting.Wait()
+		if took := time.Since(begun); took < (callers-1)*time.Second || took > callers*time.Second {
+			t.Errorf("it took %v, want one message a second", took)
+		}
+		if q.asked > 2*callers {
+			t.Errorf("asked %d times for %d messages, want twice at most for each", q.asked, callers)
+		}
+	})
+}
+
+func TestRelayOverItsLimitIsPassedBy(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := &quota{interval: time.Minute}
+		r := relaysNamed(t, submission.Options{Allow: q.allow}, "a", "b")
+		find := func(want string) {
+			t.Helper()
+			turn, err := r.Acquire(t.Context())
+			if err != nil || turn.Relay() != want {
+				t.Fatalf("got %+v, %v, want relay %s", turn, err, want)
+			}
+			turn.End(nil)
+		}
+		find("a")
+		for range 10 {
+			find("b")
+		}
+		if q.asked != 2 {
+			t.Errorf("asked %d times, want that it is remembered", q.asked)
+		}
+		time.Sleep(time.Minute)
+		find("a")
+		find("b")
+	})
+}
+
+// TestLimitAndProbe: the one place of a probe is not lost on a relay that is over its limit.
+func TestLimitAndProbe(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := &quota{interval: 8 * time.Minute}
+		r := relaysNamed(t, submission.Options{Allow: q.allow}, "a")
+		turn, err := r.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		turn.End(stale)
+		time.Sleep(6 * time.Minute)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		if _, err := r.Acquire(ctx); err == nil || !strings.Contains(err.Error(), "over its limit") {
+			t.Errorf("got %v, want that it is over its limit", err)
+		}
+		if turn, err = r.Acquire(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		turn.End(nil)
+	})
+}
+
+func TestLimitsUnknown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		lost, asked := errors.New("redis is gone"), 0
+		r := relaysNamed(t, submission.Options{Allow: func(context.Context, string) (time.Duration, error) { asked++; return 0, lost }}, "a")
+		ctx, cancel := context.WithTimeout(t.Context(), 10500*time.Millisecond)
+		defer cancel()
+		var waiting sync.WaitGroup
+		for range 20 {
+			waiting.Go(func() {
+				if _, err := r.Acquire(ctx); !errors.Is(err, submission.ErrNoRelay) || !errors.Is(err, lost) {
+					t.Errorf("got %v, want ErrNoRelay and the reason", err)
+				}
+			})
+		}
+		waiting.Wait()
+		if asked > 11 {
+			t.Errorf("asked %d times in 10 s, want once a second", asked)
+		}
+	})
+}
+
+// TestCancelWhileAsking: who gives up while Allow is asked leaves nothing behind.
+func TestCancelWhileAsking(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		stuck := true
+		r := relaysNamed(t, submission.Options{Allow: func(ctx context.Context, _ string) (time.Duration, error) {
+			if stuck {
+				<-ctx.Done()
+			}
+			return 0, ctx.Err()
+		}}, "a")
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		defer cancel()
+		var waiting sync.WaitGroup
+		for range 10 {
+			waiting.Go(func() {
+				if _, err := r.Acquire(ctx); !errors.Is(err, context.DeadlineExceeded) {
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+		waiting.Wait()
+		stuck = false
+		turn, err := r.Acquire(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		turn.End(nil)
+	})
+}

@@ -1,0 +1,128 @@
+package testserver
+
+import (
+	"bytes"
+	"crypto/tls"
+	"crypto/x509"
+	"io"
+	"maps"
+	"net"
+	"net/mail"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/emersion/go-sasl"
+	"github.com/emersion/go-smtp"
+)
+
+// Sink is a submission server with implicit TLS that keeps the Message-IDs it has answered 250 to, and can go down and
+// come back under the same address.
+type Sink struct {
+	Port    int
+	RootCAs *x509.CertPool
+
+	t        testing.TB
+	tls      *tls.Config
+	server   *smtp.Server
+	listener net.Listener
+	serving  sync.WaitGroup
+	down     atomic.Bool
+
+	mu    sync.Mutex
+	taken map[string]int // Message-IDs
+	order []string
+}
+
+// StartSink starts a sink on 127.0.0.1. It takes any login.
+func StartSink(t testing.TB) *Sink {
+	t.Helper()
+	c := newCertificate(t)
+	s := &Sink{Port: freePorts(t, 1)[0], RootCAs: c.roots, t: t, tls: c.config(t), taken: map[string]int{}}
+	s.server = smtp.NewServer(s)
+	s.server.Domain, s.server.ErrorLog = "sink.example.com", quiet{}
+	t.Cleanup(func() {
+		s.Down()
+		s.server.Close()
+		s.serving.Wait()
+	})
+	s.Up()
+	return s
+}
+
+// Up lets it answer.
+func (s *Sink) Up() {
+	s.t.Helper()
+	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: s.Port})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.listener = tls.NewListener(listener, s.tls)
+	s.down.Store(false)
+	s.serving.Go(func() { s.server.Serve(s.listener) })
+}
+
+// Down refuses further connections, and further mails on those there are with a 421. Mails in hand are still answered, so
+// that none is in doubt.
+func (s *Sink) Down() {
+	s.down.Store(true)
+	s.listener.Close()
+}
+
+// Taken returns how often each Message-ID was taken.
+func (s *Sink) Taken() map[string]int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.taken)
+}
+
+// Order returns the To headers of the mails, in the order in which they were taken.
+func (s *Sink) Order() []string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]string(nil), s.order...)
+}
+
+// NewSession is for the SMTP library.
+func (s *Sink) NewSession(*smtp.Conn) (smtp.Session, error) { return &sinkSession{s}, nil }
+
+type sinkSession struct{ sink *Sink }
+
+func (s *sinkSession) AuthMechanisms() []string { return []string{sasl.Plain} }
+
+func (s *sinkSession) Auth(string) (sasl.Server, error) {
+	return sasl.NewPlainServer(func(_, _, _ string) error { return nil }), nil
+}
+
+func (s *sinkSession) Mail(string, *smtp.MailOptions) error {
+	if s.sink.down.Load() {
+		return &smtp.SMTPError{Code: 421, EnhancedCode: smtp.EnhancedCode{4, 3, 2}, Message: "going down"}
+	}
+	return nil
+}
+
+func (s *sinkSession) Rcpt(string, *smtp.RcptOptions) error { return nil }
+func (s *sinkSession) Reset()                               {}
+func (s *sinkSession) Logout() error                        { return nil }
+
+func (s *sinkSession) Data(r io.Reader) error {
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		return err
+	}
+	m, err := mail.ReadMessage(bytes.NewReader(raw))
+	if err != nil {
+		return err
+	}
+	s.sink.mu.Lock()
+	defer s.sink.mu.Unlock()
+	s.sink.taken[m.Header.Get("Message-ID")]++
+	s.sink.order = append(s.sink.order, m.Header.Get("To"))
+	return nil
+}
+
+// quiet keeps connections that a test cuts out of the test's output.
+type quiet struct{}
+
+func (quiet) Printf(string, ...any) {}
+func (quiet) Println(...any)        {}
