@@ -12,8 +12,6 @@ import (
 	"errors"
 	"fmt"
 	"net/mail"
-	"os"
-	"regexp"
 	"strings"
 	"time"
 
@@ -22,18 +20,21 @@ import (
 
 // Config is every setting there is. A koanf tag is the setting's name in the file.
 type Config struct {
-	Redis           Redis         `koanf:"redis"`
-	KeyRingFile     string        `koanf:"keyring_file"`
-	From            string        `koanf:"from"`
-	ReplyTo         string        `koanf:"reply_to"`
-	Product         string        `koanf:"product"`
-	SMTP            SMTP          `koanf:"smtp"`
-	MaxLife         MaxLife       `koanf:"max_life"`
-	CodeDigits      int           `koanf:"code_digits"`
-	RecordRetention time.Duration `koanf:"record_retention"`
-	Concurrency     int           `koanf:"concurrency"`
-	Admin           Admin         `koanf:"admin"`
-	Log             Log           `koanf:"log"`
+	Redis           Redis           `koanf:"redis"`
+	KeyRingFile     string          `koanf:"keyring_file"`
+	From            string          `koanf:"from"`
+	ReplyTo         string          `koanf:"reply_to"`
+	Product         string          `koanf:"product"`
+	SMTP            SMTP            `koanf:"smtp"`
+	Relays          map[string]SMTP `koanf:"relays"`
+	Timeouts        Timeouts        `koanf:"timeouts"`
+	OnUnknown       string          `koanf:"on_unknown"`
+	MaxLife         MaxLife         `koanf:"max_life"`
+	CodeDigits      int             `koanf:"code_digits"`
+	RecordRetention time.Duration   `koanf:"record_retention"`
+	Concurrency     int             `koanf:"concurrency"`
+	Admin           Admin           `koanf:"admin"`
+	Log             Log             `koanf:"log"`
 }
 
 // Redis is where tasks and records are. The URL may hold a password.
@@ -41,16 +42,34 @@ type Redis struct {
 	URL secret.String `koanf:"url"`
 }
 
-// SMTP is the relay.
+// SMTP is one relay: the only one under smtp, or one of several under relays, by its name.
 type SMTP struct {
-	Provider  string        `koanf:"provider"`
-	Host      string        `koanf:"host"`
-	Port      int           `koanf:"port"`
-	TLS       string        `koanf:"tls"`
-	Username  string        `koanf:"username"`
-	Password  secret.String `koanf:"password"`
-	CAFile    string        `koanf:"ca_file"`
-	LocalName string        `koanf:"local_name"`
+	Priority int           `koanf:"priority"` // of several, the lowest is tried first
+	Provider string        `koanf:"provider"`
+	Host     string        `koanf:"host"`
+	Port     int           `koanf:"port"`
+	TLS      string        `koanf:"tls"`
+	Username string        `koanf:"username"`
+	Password secret.String `koanf:"password"`
+	// A login by a refresh token (RFC 6749 section 6) instead of a password.
+	OAuth2ClientID     string        `koanf:"oauth2_client_id"`
+	OAuth2ClientSecret secret.String `koanf:"oauth2_client_secret"`
+	OAuth2RefreshToken secret.String `koanf:"oauth2_refresh_token"`
+	OAuth2TokenURL     string        `koanf:"oauth2_token_url"`
+	CAFile             string        `koanf:"ca_file"`
+	LocalName          string        `koanf:"local_name"`
+	MaxConnections     int           `koanf:"max_connections"`
+	PerSecond          float64       `koanf:"per_second"`
+	PerDay             int           `koanf:"per_day"`
+}
+
+// Timeouts bound the phases of one SMTP conversation.
+type Timeouts struct {
+	Connect    time.Duration `koanf:"connect"`
+	Command    time.Duration `koanf:"command"`
+	Data       time.Duration `koanf:"data"`
+	FinalReply time.Duration `koanf:"final_reply"`
+	Total      time.Duration `koanf:"total"`
 }
 
 // MaxLife is the ceiling of each kind's life, and its default.
@@ -72,19 +91,12 @@ type Log struct {
 	Level  string `koanf:"level"`
 }
 
-var domain = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
-
 // defaults is what a setting is that nobody set.
 func defaults() Config {
-	// A name that EHLO cannot carry (RFC 5321 section 4.1.1.1), such as one with an underscore, is none: the relay then
-	// hears the connection's address.
-	host, err := os.Hostname()
-	if err != nil || !domain.MatchString(host) {
-		host = ""
-	}
 	return Config{
 		Redis:           Redis{URL: secret.New("redis://127.0.0.1:6379")},
-		SMTP:            SMTP{LocalName: host},
+		Timeouts:        Timeouts{Connect: 10 * time.Second, Command: 30 * time.Second, Data: 30 * time.Second, FinalReply: 2 * time.Minute, Total: 3 * time.Minute},
+		OnUnknown:       "retry",
 		MaxLife:         MaxLife{Key: 24 * time.Hour, Code: 10 * time.Minute, TOTP: 24 * time.Hour},
 		CodeDigits:      8,
 		RecordRetention: 7 * 24 * time.Hour,
@@ -145,11 +157,15 @@ func (c *Config) completeWorker(wrong func(key, format string, args ...any)) {
 		wrong("from", "name the sender, like: Example <no-reply@example.com>")
 	}
 	if c.ReplyTo != "" {
-		if _, err := mail.ParseAddress(c.ReplyTo); err != nil {
-			wrong("reply_to", "it is not an address")
+		if to, err := mail.ParseAddress(c.ReplyTo); err != nil || to.Address != c.ReplyTo {
+			wrong("reply_to", "write the bare address, without a name and angle brackets")
 		}
 	}
-	c.SMTP.complete(wrong)
+	c.completeRelays(wrong)
+	c.Timeouts.check(wrong)
+	if c.OnUnknown != "retry" && c.OnUnknown != "stop" {
+		wrong("on_unknown", "%q is neither retry nor stop", c.OnUnknown)
+	}
 	if c.CodeDigits != 8 && c.CodeDigits != 6 {
 		wrong("code_digits", "%d is neither 8 nor 6", c.CodeDigits)
 	}
@@ -169,6 +185,21 @@ func (c *Config) completeWorker(wrong func(key, format string, args ...any)) {
 	}
 	if n := len(c.Admin.Password.Reveal()); n > 0 && n < 12 {
 		wrong("admin.password", "it is shorter than 12 characters")
+	}
+}
+
+func (t Timeouts) check(wrong func(key, format string, args ...any)) {
+	for _, f := range []struct {
+		key         string
+		value, most time.Duration
+	}{{"connect", t.Connect, time.Minute}, {"command", t.Command, 5 * time.Minute}, {"data", t.Data, 3 * time.Minute},
+		{"final_reply", t.FinalReply, 10 * time.Minute}, {"total", t.Total, 12 * time.Minute}} {
+		if f.value < time.Second || f.value > f.most {
+			wrong("timeouts."+f.key, "%v is not between 1s and %v", f.value, f.most)
+		}
+	}
+	if t.Total <= t.FinalReply {
+		wrong("timeouts.total", "%v is not longer than timeouts.final_reply (%v), which is a part of it", t.Total, t.FinalReply)
 	}
 }
 

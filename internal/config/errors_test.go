@@ -46,7 +46,8 @@ func TestWrongSettings(t *testing.T) {
 		{with(relay, "from", ""), `from \(SECUREMAIL_FROM\): name the sender, like: Example <no-reply@example\.com>`},
 		{with(relay, "from", "nobody"), `from \(SECUREMAIL_FROM\): it is not an address; .*`},
 		{with(relay, "from", "a@example.com, b@example.com"), `from \(SECUREMAIL_FROM\): it is not an address; .*`},
-		{with(relay, "reply_to", "nobody"), `reply_to \(SECUREMAIL_REPLY_TO\): it is not an address`},
+		{with(relay, "reply_to", "Help <help@example.com>"), `reply_to \(SECUREMAIL_REPLY_TO\): write the bare address, .*`},
+		{with(relay, "reply_to", "nobody"), `reply_to \(SECUREMAIL_REPLY_TO\): write the bare address, .*`},
 		{with(relay, "smtp.host", ""), `smtp\.host \(SECUREMAIL_SMTP_HOST\): .*`},
 		{with(relay, "smtp.port", ""), `smtp\.port \(SECUREMAIL_SMTP_PORT\): set 465 \(implicit TLS\) or 587 \(STARTTLS\)`},
 		{with(relay, "smtp.port", "70000"), `smtp\.port \(SECUREMAIL_SMTP_PORT\): 70000 is not a port`},
@@ -126,7 +127,7 @@ func TestProducerNeedsRedisAlone(t *testing.T) {
 // TestSecretInBothForms of one place is a contradiction.
 func TestSecretInBothForms(t *testing.T) {
 	for _, name := range secrets() {
-		both := with(values, name+"_file", write(t, "secret", "canary-in-the-file"))
+		both := with(workerValues(name), name+"_file", write(t, "secret", "canary-in-the-file"))
 		for way, load := range map[string]func() (config.Config, error){
 			"environment": func() (config.Config, error) { return config.Load(config.Worker, "", environ(both), nil) },
 			"file":        func() (config.Config, error) { return config.Load(config.Worker, yaml(t, both), nil, nil) },
@@ -206,5 +207,39 @@ func TestEmptySections(t *testing.T) {
 	}
 	if c, err := config.Load(config.Worker, path, environ(relay), nil); err != nil || c.SMTP.Host != "smtp.example.com" || c.Log.Level != "info" {
 		t.Errorf("got host %q, level %q, %v", c.SMTP.Host, c.Log.Level, err)
+	}
+}
+
+func TestWrongRelays(t *testing.T) {
+	_, err := config.Load(config.Worker, write(t, "config.yaml", `
+from: no-reply@shop.example
+keyring_file: ring
+on_unknown: guess
+timeouts: {total: 10s, final_reply: 20s, data: 0s}
+smtp: {host: smtp.example.com}
+relays:
+  a: {priority: 1, host: a.example.com, port: 465, max_connections: 2000, hots: x}
+  b: {priority: 1, host: b.example.com, port: 466}
+  c: {priority: 2, port: 587, per_day: -1, oauth2_client_id: x, oauth2_token_url: "http://login.example.com/", username: u, password: canary}
+`), nil, nil)
+	if err == nil {
+		t.Fatal("all of it was taken")
+	}
+	for _, want := range []string{"on_unknown ", "timeouts.total ", "timeouts.data ", "smtp (", "relays.a.hots: no setting has this name", "relays.a.max_connections ",
+		"relays.b.priority ", "relays.b.tls ", "relays.c.host ", "relays.c.per_day ", "relays.c.password ", "relays.c.oauth2_refresh_token ", "relays.c.oauth2_token_url "} {
+		if !strings.Contains(err.Error(), want) {
+			t.Errorf("the error does not name %s:\n%v", want, err)
+		}
+	}
+	if strings.Contains(err.Error(), "canary") {
+		t.Errorf("the error repeats a secret: %v", err)
+	}
+}
+
+// TestAProducerReadsNoSecretButRedis: it may share a settings file with a worker whose password files it may not read.
+func TestAProducerReadsNoSecretButRedis(t *testing.T) {
+	path := write(t, "config.yaml", "redis: {url: redis://127.0.0.1:6379}\nsmtp: {password_file: /nonexistent}\nadmin: {password_file: /nonexistent}\n")
+	if _, err := config.Load(config.Producer, path, nil, nil); err != nil {
+		t.Errorf("got %v", err)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"reflect"
 	"regexp"
@@ -33,6 +34,9 @@ func Load(need Need, path string, environ []string, flags map[string]string) (Co
 		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
 			return Config{}, fileError(path, err) // whatever else is missing may stand in it
 		}
+		for _, name := range k.MapKeys("relays") {
+			maps.Copy(names, settings(reflect.TypeFor[SMTP](), "relays."+name+"."))
+		}
 		for _, key := range k.Keys() {
 			if _, known := names[key]; !known && !(k.Get(key) == nil && isSection(key, names)) {
 				errs = append(errs, fmt.Errorf("%s: %s: no setting has this name; deploy/config.example.yaml lists them", path, key))
@@ -54,7 +58,7 @@ func Load(need Need, path string, environ []string, flags map[string]string) (Co
 			errs = append(errs, err)
 		}
 	}
-	errs = append(errs, readSecretFiles(k, names)...)
+	errs = append(errs, readSecretFiles(k, names, need)...)
 
 	c := defaults()
 	err := k.UnmarshalWithConf("", &c, koanf.UnmarshalConf{DecoderConfig: &mapstructure.DecoderConfig{
@@ -90,6 +94,9 @@ func fileError(path string, err error) error {
 
 // isSection reports whether settings stand below key. In a file they may all be commented out.
 func isSection(key string, names map[string]bool) bool {
+	if key == "relays" {
+		return true
+	}
 	for name := range names {
 		if strings.HasPrefix(name, key+".") {
 			return true
@@ -126,6 +133,7 @@ func settings(t reflect.Type, prefix string) map[string]bool {
 			for inner, isSecret := range settings(field.Type, name+".") {
 				names[inner] = isSecret
 			}
+		case field.Type.Kind() == reflect.Map: // its settings have the names that the file gives them
 		default:
 			names[name] = false
 		}
@@ -180,7 +188,8 @@ func otherForm(key string, names map[string]bool) string {
 }
 
 // readSecretFiles puts what the files hold in place of their names. One line end at the end is the editor's, not the secret's.
-func readSecretFiles(k *koanf.Koanf, names map[string]bool) (errs []error) {
+// A producer reads no more than what leads to Redis: it may not be allowed to read the relay's password.
+func readSecretFiles(k *koanf.Koanf, names map[string]bool, need Need) (errs []error) {
 	for _, key := range k.Keys() {
 		base, isFile := strings.CutSuffix(key, "_file")
 		if !isFile || !names[base] {
@@ -189,7 +198,7 @@ func readSecretFiles(k *koanf.Koanf, names map[string]bool) (errs []error) {
 		path := k.String(key)
 		k.Delete(key)
 		switch {
-		case path == "":
+		case path == "" || need == Producer && base != "redis.url":
 			continue
 		case k.String(base) != "":
 			errs = append(errs, fmt.Errorf("%s and %s: set one of them, not both", base, key))

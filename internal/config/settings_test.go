@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"maps"
 	"os"
@@ -16,35 +17,52 @@ import (
 
 // A good value for every setting, none of them the default, in the form that a file and the environment share.
 var values = map[string]string{
-	"redis.url":        "rediss://worker:canary@redis.example.com:6380/3",
-	"keyring_file":     "/etc/securemail/keyring",
-	"from":             "Shop <no-reply@shop.example>",
-	"reply_to":         "help@shop.example",
-	"product":          "The Shop",
-	"smtp.provider":    "gmail",
-	"smtp.host":        "smtp.example.com",
-	"smtp.port":        "587",
-	"smtp.tls":         "starttls",
-	"smtp.username":    "shop@example.com",
-	"smtp.password":    "canary-password",
-	"smtp.ca_file":     "/etc/securemail/ca.pem",
-	"smtp.local_name":  "worker.example.com",
-	"max_life.key":     "48h0m0s",
-	"max_life.code":    "5m0s",
-	"max_life.totp":    "1h30m0s",
-	"code_digits":      "6",
-	"record_retention": "72h0m0s",
-	"concurrency":      "7",
-	"admin.addr":       "127.0.0.1:9999",
-	"admin.password":   "canary-admin-password",
-	"log.format":       "console",
-	"log.level":        "debug",
+	"redis.url":                 "rediss://worker:canary@redis.example.com:6380/3",
+	"keyring_file":              "/etc/securemail/keyring",
+	"from":                      "Shop <no-reply@shop.example>",
+	"reply_to":                  "help@shop.example",
+	"product":                   "The Shop",
+	"smtp.provider":             "gmail",
+	"smtp.host":                 "smtp.example.com",
+	"smtp.port":                 "587",
+	"smtp.tls":                  "starttls",
+	"smtp.username":             "shop@example.com",
+	"smtp.password":             "canary-password",
+	"smtp.ca_file":              "/etc/securemail/ca.pem",
+	"smtp.local_name":           "worker.example.com",
+	"smtp.priority":             "3",
+	"smtp.max_connections":      "9",
+	"smtp.per_second":           "11",
+	"smtp.per_day":              "1234",
+	"smtp.oauth2_client_id":     "app-1",
+	"smtp.oauth2_client_secret": "canary-client-secret",
+	"smtp.oauth2_refresh_token": "canary-refresh-token",
+	"smtp.oauth2_token_url":     "https://login.example.com/token",
+	"timeouts.connect":          "2s",
+	"timeouts.command":          "3s",
+	"timeouts.data":             "4s",
+	"timeouts.final_reply":      "5s",
+	"timeouts.total":            "6s",
+	"on_unknown":                "stop",
+	"max_life.key":              "48h0m0s",
+	"max_life.code":             "5m0s",
+	"max_life.totp":             "1h30m0s",
+	"code_digits":               "6",
+	"record_retention":          "72h0m0s",
+	"concurrency":               "7",
+	"admin.addr":                "127.0.0.1:9999",
+	"admin.password":            "canary-admin-password",
+	"log.format":                "console",
+	"log.level":                 "debug",
 }
 
 // walk calls visit with the name and the value of every setting.
 func walk(v reflect.Value, prefix string, visit func(name string, v reflect.Value)) {
 	for i := range v.NumField() {
 		field, name := v.Field(i), prefix+v.Type().Field(i).Tag.Get("koanf")
+		if field.Kind() == reflect.Map { // relays: the settings of smtp, under names of the operator's
+			continue
+		}
 		if field.Kind() == reflect.Struct && field.Type() != reflect.TypeFor[secret.String]() {
 			walk(field, name+".", visit)
 			continue
@@ -93,25 +111,28 @@ func write(t *testing.T, name, content string) string {
 // yaml writes settings as a file.
 func yaml(t *testing.T, settings map[string]string) string {
 	t.Helper()
-	var top, sections strings.Builder
-	last := ""
-	for _, name := range slices.Sorted(maps.Keys(settings)) {
-		section, key, inSection := strings.Cut(name, ".")
-		value := settings[name]
-		if strings.Trim(value, "0123456789") != "" {
-			value = fmt.Sprintf("%q", value)
+	// JSON is YAML.
+	root := map[string]any{}
+	for name, value := range settings {
+		section, parts := root, strings.Split(name, ".")
+		for _, part := range parts[:len(parts)-1] {
+			inner, known := section[part].(map[string]any)
+			if !known {
+				inner = map[string]any{}
+				section[part] = inner
+			}
+			section = inner
 		}
-		if !inSection {
-			fmt.Fprintf(&top, "%s: %s\n", name, value)
-			continue
+		section[parts[len(parts)-1]] = value
+		if value != "" && strings.Trim(value, "0123456789") == "" {
+			section[parts[len(parts)-1]] = json.Number(value)
 		}
-		if section != last {
-			fmt.Fprintf(&sections, "%s:\n", section)
-			last = section
-		}
-		fmt.Fprintf(&sections, "  %s: %s\n", key, value)
 	}
-	return write(t, "config.yaml", top.String()+sections.String())
+	content, err := json.Marshal(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return write(t, "config.yaml", string(content))
 }
 
 func environ(settings map[string]string) []string {
@@ -125,9 +146,10 @@ func environ(settings map[string]string) []string {
 // TestEverySettingIsReachable: by the file, by the environment, and by a flag.
 func TestEverySettingIsReachable(t *testing.T) {
 	for way, load := range map[string]func() (config.Config, error){
-		"file":        func() (config.Config, error) { return config.Load(config.Worker, yaml(t, values), nil, nil) },
-		"environment": func() (config.Config, error) { return config.Load(config.Worker, "", environ(values), nil) },
-		"flags":       func() (config.Config, error) { return config.Load(config.Worker, "", nil, values) },
+		// A producer's settings, because a worker's would contradict each other: a password and oauth2.
+		"file":        func() (config.Config, error) { return config.Load(config.Producer, yaml(t, values), nil, nil) },
+		"environment": func() (config.Config, error) { return config.Load(config.Producer, "", environ(values), nil) },
+		"flags":       func() (config.Config, error) { return config.Load(config.Producer, "", nil, values) },
 	} {
 		c, err := load()
 		if err != nil {
@@ -188,14 +210,14 @@ func TestSecretsFromFiles(t *testing.T) {
 	for _, name := range secrets() {
 		for _, end := range []string{"", "\n", "\r\n"} {
 			path := write(t, "secret", values[name]+end)
-			settings := maps.Clone(values)
+			settings := workerValues(name)
 			delete(settings, name)
 			settings[name+"_file"] = path
 			for way, load := range map[string]func() (config.Config, error){
 				"file":        func() (config.Config, error) { return config.Load(config.Worker, yaml(t, settings), nil, nil) },
 				"environment": func() (config.Config, error) { return config.Load(config.Worker, "", environ(settings), nil) },
 				"environment over the other form in the file": func() (config.Config, error) {
-					return config.Load(config.Worker, yaml(t, values), []string{envName(name+"_file") + "=" + path}, nil)
+					return config.Load(config.Worker, yaml(t, workerValues(name)), []string{envName(name+"_file") + "=" + path}, nil)
 				},
 				"environment over the file's file": func() (config.Config, error) {
 					gone := maps.Clone(settings)
@@ -212,6 +234,18 @@ func TestSecretsFromFiles(t *testing.T) {
 			}
 		}
 	}
+}
+
+// workerValues are the values of the table but for those that the secret contradicts: a password and OAuth2 exclude each
+// other.
+func workerValues(secret string) map[string]string {
+	settings := maps.Clone(values)
+	for name := range values {
+		if isOAuth2 := strings.Contains(name, "oauth2_"); isOAuth2 != strings.Contains(secret, "oauth2_") && (isOAuth2 || name == "smtp.password") {
+			delete(settings, name)
+		}
+	}
+	return settings
 }
 
 func TestGmail(t *testing.T) {
@@ -241,5 +275,56 @@ func TestAnotherProvidersPasswordKeepsItsSpaces(t *testing.T) {
 	c, err := config.Load(config.Worker, "", environ(with(relay, "smtp.password", "correct horse battery staple ")), nil)
 	if err != nil || c.SMTP.Password.Reveal() != "correct horse battery staple " {
 		t.Errorf("got %q, %v", c.SMTP.Password.Reveal(), err)
+	}
+}
+
+// gmail is a relay of somebody's own account.
+var gmail = []string{"SECUREMAIL_SMTP_PROVIDER=gmail", "SECUREMAIL_FROM=shop@gmail.com", "SECUREMAIL_KEYRING_FILE=ring", "SECUREMAIL_SMTP_PASSWORD=abcdefghijklmnop"}
+
+func TestGmailsDailyLimit(t *testing.T) {
+	for username, want := range map[string]int{"shop@gmail.com": 500, "shop@Googlemail.com": 500, "shop@shop.example": 2000} {
+		c, err := config.Load(config.Worker, "", append(slices.Clone(gmail), "SECUREMAIL_SMTP_USERNAME="+username), nil)
+		if err != nil || c.SMTP.PerDay != want {
+			t.Errorf("%s: got %d a day, %v; want %d", username, c.SMTP.PerDay, err, want)
+		}
+	}
+}
+
+func TestOAuth2(t *testing.T) {
+	for provider, want := range map[string]string{"gmail": "https://oauth2.googleapis.com/token", "microsoft365": "https://login.microsoftonline.com/common/oauth2/v2.0/token"} {
+		c, err := config.Load(config.Worker, "", []string{"SECUREMAIL_SMTP_PROVIDER=" + provider, "SECUREMAIL_FROM=shop@shop.example", "SECUREMAIL_KEYRING_FILE=ring",
+			"SECUREMAIL_SMTP_USERNAME=shop@shop.example", "SECUREMAIL_SMTP_OAUTH2_CLIENT_ID=app", "SECUREMAIL_SMTP_OAUTH2_REFRESH_TOKEN=token"}, nil)
+		if err != nil || c.SMTP.OAuth2TokenURL != want || c.SMTP.OAuth2RefreshToken.Reveal() != "token" {
+			t.Errorf("%s: got %q, %v", provider, c.SMTP.OAuth2TokenURL, err)
+		}
+	}
+}
+
+func TestSeveralRelays(t *testing.T) {
+	password := write(t, "password", "canary-backup\n")
+	file := write(t, "config.yaml", `
+from: no-reply@shop.example
+keyring_file: ring
+relays:
+  backup:
+    priority: 2
+    host: backup.example.com
+    port: 465
+    username: shop
+    password_file: `+password+`
+  first:
+    priority: 1
+    host: first.example.com
+    port: 587
+    per_second: 2.5
+`)
+	c, err := config.Load(config.Worker, file, []string{"SECUREMAIL_RELAYS_FIRST_USERNAME=u", "SECUREMAIL_RELAYS_FIRST_PASSWORD=canary-first"}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := c.RelayList()
+	if len(list) != 2 || list[0].Name != "first" || list[1].Name != "backup" || list[0].TLS != config.StartTLS || list[0].PerSecond != 2.5 ||
+		list[0].Password.Reveal() != "canary-first" || list[1].Password.Reveal() != "canary-backup" || list[1].MaxConnections != 20 {
+		t.Errorf("got %+v", list)
 	}
 }
