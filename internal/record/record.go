@@ -103,7 +103,9 @@ type Attempt struct {
 	Mail
 	Sending int // 0 for the first sending, one more for every resend
 	Try     int // of this sending, from 1
-	token   string
+	// LastReason and LastRelay are what the try before came to; empty for the first one.
+	LastReason, LastRelay string
+	token                 string
 }
 
 // Status is what a record says of its mail, without what its secret is derived from.
@@ -181,6 +183,7 @@ func (s *Store) Open(ctx context.Context, m Mail) (*Attempt, error) {
 		return nil, &EndedError{State(reply[1])}
 	}
 	a.Seed, a.KeyID, a.Digits, a.Sending, a.Try = []byte(reply[1]), reply[2], n[3], n[4], n[5]
+	a.LastReason, a.LastRelay = reply[8], reply[9]
 	a.CreatedAt, a.ExpiresAt = time.UnixMilli(int64(n[6])).UTC(), time.UnixMilli(int64(n[7])).UTC()
 	return a, nil
 }

@@ -1,7 +1,7 @@
 -- Takes the send lock of a mail and counts a try.
 -- KEYS[1] the record
 -- ARGV    token, lock time in ms, kind, purpose, seed, key id, digits, created, expires, time the record goes (all ms)
--- returns {"open", seed, key id, digits, sending, try, created, expires}, {"locked", ms left} or {"ended", outcome}
+-- returns {"open", seed, key id, digits, sending, try, created, expires, last reason, last relay}, {"locked", ms left} or {"ended", outcome}
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local r = redis.call('HMGET', KEYS[1], 'state', 'lock', 'lock_until', 'seed')
@@ -23,5 +23,5 @@ if lock ~= ARGV[1] then -- the same token again is the same call, repeated becau
 end
 redis.call('HSET', KEYS[1], 'state', 'sending', 'changed', now, 'lock', ARGV[1], 'lock_until', now + ARGV[2])
 redis.call('HDEL', KEYS[1], 'next')
-local o = redis.call('HMGET', KEYS[1], 'seed', 'kid', 'digits', 'sending', 'tries', 'created', 'expires')
-return {'open', o[1], o[2], o[3], o[4], o[5], o[6], o[7]}
+local o = redis.call('HMGET', KEYS[1], 'seed', 'kid', 'digits', 'sending', 'tries', 'created', 'expires', 'reason', 'relay')
+return {'open', o[1], o[2], o[3], o[4], o[5], o[6], o[7], o[8] or '', o[9] or ''}

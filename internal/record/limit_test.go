@@ -1,0 +1,83 @@
+package record_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/securemail/internal/record"
+	"example.com/securemail/internal/testserver"
+)
+
+// allowed asks n times at once and returns how many were let through, and the longest wait of the others.
+func allowed(t *testing.T, s *record.Store, l record.Limit, n int) (int, time.Duration) {
+	t.Helper()
+	var through, longest atomic.Int64
+	var all sync.WaitGroup
+	for range n {
+		all.Go(func() {
+			wait, err := s.Allow(context.Background(), "r1", l)
+			if err != nil {
+				t.Error(err)
+			}
+			if wait == 0 {
+				through.Add(1)
+			} else if w := int64(wait); w > longest.Load() {
+				longest.Store(w)
+			}
+		})
+	}
+	all.Wait()
+	return int(through.Load()), time.Duration(longest.Load())
+}
+
+func TestADaysLimitHoldsAcrossCallers(t *testing.T) {
+	r := testserver.StartRedis(t)
+	s := record.NewStore(r.Client, time.Hour)
+	limit := record.Limit{PerDay: 30}
+	if n, wait := allowed(t, s, limit, 100); n != 30 || wait < 23*time.Hour || wait > 24*time.Hour {
+		t.Errorf("got %d through, the others wait %v; want 30, about a day", n, wait)
+	}
+	// 23 hours later it still counts, 24 hours later it does not.
+	now, err := r.Client.Time(t.Context()).Result()
+	if err != nil {
+		t.Fatal(err)
+	}
+	hour := now.Unix() / 3600
+	key := "securemail:{relay:r1}"
+	age := func(hours int64) {
+		r.Client.Del(t.Context(), key)
+		r.Client.HSet(t.Context(), key, fmt.Sprintf("h%d", hour-hours), 30)
+	}
+	age(23)
+	if n, wait := allowed(t, s, limit, 10); n != 0 || wait > time.Hour {
+		t.Errorf("after 23 hours: got %d through, wait %v; want none, under an hour", n, wait)
+	}
+	age(24)
+	if n, _ := allowed(t, s, limit, 100); n != 30 {
+		t.Errorf("after 24 hours: got %d through, want 30", n)
+	}
+	if fields, _ := r.Client.HLen(t.Context(), key).Result(); fields != 1 {
+		t.Errorf("the counters keep %d fields, want this hour's alone", fields)
+	}
+}
+
+func TestALimitPerSecondSpreadsMessages(t *testing.T) {
+	s := record.NewStore(testserver.StartRedis(t).Client, time.Hour)
+	// A message every 1,000 s: the first one, and then none for as long as this test can take.
+	if n, wait := allowed(t, s, record.Limit{PerSecond: 0.001}, 20); n != 1 || wait < 900*time.Second {
+		t.Errorf("got %d through, wait %v; want 1, about 1,000 s", n, wait)
+	}
+}
+
+func TestASecondsWorthMayComeAtOnce(t *testing.T) {
+	s := record.NewStore(testserver.StartRedis(t).Client, time.Hour)
+	begun := time.Now()
+	n, _ := allowed(t, s, record.Limit{PerSecond: 50}, 500)
+	if most := 50 + int(time.Since(begun).Seconds()*50) + 1; n < 50 || n > most {
+		t.Errorf("got %d through, want 50 to %d", n, most)
+	}
+}
