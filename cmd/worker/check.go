@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -30,7 +32,7 @@ func checkCommand(settings func() (config.Config, error), stdout io.Writer) *cob
 			for _, part := range []struct {
 				name  string
 				check func(context.Context, config.Config) (string, error)
-			}{{"key ring", checkKeyRing}, {"redis", checkRedis}, {"relay", checkRelay}, {"mails", checkMails}} {
+			}{{"key ring", checkKeyRing}, {"redis", checkRedis}, {"relay", checkRelays}, {"mails", checkMails}} {
 				said, err := part.check(cmd.Context(), c)
 				if err != nil {
 					good = false
@@ -68,26 +70,31 @@ func checkRedis(ctx context.Context, c config.Config) (string, error) {
 	return rdb.Options().Addr + " answers", nil
 }
 
-func checkRelay(ctx context.Context, c config.Config) (string, error) {
-	relay, err := relayOf(c)
+func checkRelays(ctx context.Context, c config.Config) (string, error) {
+	relays, err := relaysOf(c)
 	if err != nil {
 		return "", err
 	}
-	client, err := submission.NewClient(relay)
+	set, err := submission.NewRelays(relays, submission.Options{})
 	if err != nil {
 		return "", err
 	}
-	defer client.Close()
-	info, err := client.Check(ctx)
-	if err != nil {
-		return "", err
+	defer set.Close()
+	var said []string
+	var errs []error
+	for i, result := range set.Check(ctx) {
+		said, errs = append(said, describeCheck(relays[i], result.Info)), append(errs, result.Err)
 	}
+	return strings.Join(said, "\n                "), errors.Join(errs...)
+}
+
+func describeCheck(relay submission.Relay, info submission.Info) string {
 	login := "without a login"
 	if info.Auth != "" {
 		login = "logged in with AUTH " + info.Auth
 	}
 	return fmt.Sprintf("%s:%d %s, certificate until %s, %s", relay.Host, relay.Port, info.TLSVersion,
-		info.CertificateExpires.UTC().Format(time.DateOnly), login), nil
+		info.CertificateExpires.UTC().Format(time.DateOnly), login)
 }
 
 func checkMails(_ context.Context, c config.Config) (string, error) {

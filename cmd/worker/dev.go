@@ -72,10 +72,11 @@ func (d *devRun) run(ctx context.Context, options dev.Options, once bool) error 
 	d.log = newLog(d.settings.Log, d.stderr)
 
 	fmt.Fprintln(d.stdout, "One mail of each kind through each port:")
-	for _, port := range []submission.Relay{
+	ports := []submission.Relay{
 		d.relay("dev-smtps", d.env.SMTPSAddr(), submission.ImplicitTLS),
 		d.relay("dev-submission", d.env.SubmissionAddr(), submission.StartTLS),
-	} {
+	}
+	for _, port := range ports {
 		err := d.demonstrate(ctx, port)
 		switch {
 		case ctx.Err() != nil && !once:
@@ -88,7 +89,7 @@ func (d *devRun) run(ctx context.Context, options dev.Options, once bool) error 
 		fmt.Fprintln(d.stdout, "\nAll six arrived as they should.")
 		return nil
 	}
-	return serve(ctx, d.settings, d.relay("dev-smtps", d.env.SMTPSAddr(), submission.ImplicitTLS), d.log, d.announce)
+	return serve(ctx, d.settings, ports, d.log, d.announce)
 }
 
 // makeSettings are those of a worker whose world is this process.
@@ -127,7 +128,7 @@ func (d *devRun) relay(name, addr string, mode submission.TLSMode) submission.Re
 	host, port, _ := net.SplitHostPort(addr) // the address that a listener gave
 	number, _ := strconv.Atoi(port)
 	return submission.Relay{Name: name, Host: host, Port: number, TLS: mode, RootCAs: d.env.RootCAs(),
-		Username: d.env.Username(), Password: d.env.Password(), LocalName: "localhost", Timeouts: submission.Timeouts{Total: tryTimeout}}
+		Username: d.env.Username(), Password: d.env.Password(), LocalName: "localhost", Timeouts: submission.Timeouts(d.settings.Timeouts)}
 }
 
 // demonstrate runs a worker on one port for as long as it takes to send a mail of each kind.
@@ -135,7 +136,7 @@ func (d *devRun) demonstrate(ctx context.Context, relay submission.Relay) error 
 	ctx, cancel := context.WithCancel(ctx)
 	var result error
 	var working sync.WaitGroup
-	err := serve(ctx, d.settings, relay, d.log, func(string) {
+	err := serve(ctx, d.settings, []submission.Relay{relay}, d.log, func(string) {
 		working.Go(func() {
 			defer cancel()
 			result = d.sendEachKind(ctx, relay)

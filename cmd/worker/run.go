@@ -2,11 +2,8 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
 	"fmt"
 	"io"
-	"os"
-	"strings"
 	"sync"
 	"time"
 
@@ -20,6 +17,7 @@ import (
 	"example.com/securemail/internal/admin"
 	"example.com/securemail/internal/config"
 	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/record"
 	"example.com/securemail/internal/submission"
 	"example.com/securemail/internal/worker"
 	"example.com/securemail/tasks"
@@ -53,18 +51,18 @@ func runCommand(settings func() (config.Config, error), stderr io.Writer) *cobra
 			if _, err := checkMails(cmd.Context(), c); err != nil {
 				return wrongUse{fmt.Errorf("from or product: no mail can be written with these settings: %w", err)}
 			}
-			relay, err := relayOf(c)
+			relays, err := relaysOf(c)
 			if err != nil {
 				return wrongUse{err}
 			}
-			return serve(cmd.Context(), c, relay, newLog(c.Log, stderr), nil)
+			return serve(cmd.Context(), c, relays, newLog(c.Log, stderr), nil)
 		},
 	}
 }
 
 // serve is the whole wiring of a worker: each line needs the ones above it. It returns when ctx has ended and the mails
 // in hand have too. started, if not nil, is told when tasks are being taken.
-func serve(ctx context.Context, c config.Config, relay submission.Relay, log *zap.Logger, started func(adminAddr string)) error {
+func serve(ctx context.Context, c config.Config, relays []submission.Relay, log *zap.Logger, started func(adminAddr string)) error {
 	defer log.Sync()                                                                         // stderr cannot be synced everywhere, and then has nothing to lose
 	redis.SetLogger(redisLog{log.WithOptions(zap.WithCaller(false)).Named("redis").Sugar()}) // it is the process's only one
 
@@ -72,36 +70,38 @@ func serve(ctx context.Context, c config.Config, relay submission.Relay, log *za
 	if err != nil {
 		return wrongUse{fmt.Errorf("keyring_file: %w", err)}
 	}
-	client, err := submission.NewClient(relay)
-	if err != nil {
-		return wrongUse{fmt.Errorf("smtp: %w", err)}
-	}
-	defer client.Close()
 	rdb, err := c.Redis.WorkerClient()
 	if err != nil {
 		return err
 	}
 	defer rdb.Close()
-	if err := ping(ctx, rdb); err != nil {
+	metrics := prometheus.NewRegistry()
+	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	records := record.NewStore(rdb, c.RecordRetention)
+	set, err := submission.NewRelays(relays, submission.Options{Allow: allowance(c, records), Changed: relayChanged(log, metrics)})
+	if err != nil {
+		return wrongUse{fmt.Errorf("smtp: %w", err)}
+	}
+	defer set.Close()
+	if err := ping(ctx, rdb); err != nil { // after all that can be said without Redis
 		return err
 	}
 
-	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	w := worker.New(worker.Config{
-		Redis:       rdb,
-		KeyRing:     ring,
-		Relay:       client,
-		TryTimeout:  tryTimeout,
-		From:        c.Sender(),
-		ReplyTo:     c.ReplyTo,
-		Product:     c.Product,
-		MaxLife:     map[tasks.Kind]time.Duration{tasks.Key: c.MaxLife.Key, tasks.Code: c.MaxLife.Code, tasks.TOTP: c.MaxLife.TOTP},
-		CodeDigits:  c.CodeDigits,
-		Retention:   c.RecordRetention,
-		Concurrency: c.Concurrency,
-		Log:         log,
-		Metrics:     metrics,
+		Redis:         rdb,
+		KeyRing:       ring,
+		Relays:        set,
+		TryTimeout:    tryTimeout(c, len(relays)),
+		StopOnUnknown: c.OnUnknown == "stop",
+		From:          c.Sender(),
+		ReplyTo:       c.ReplyTo,
+		Product:       c.Product,
+		MaxLife:       map[tasks.Kind]time.Duration{tasks.Key: c.MaxLife.Key, tasks.Code: c.MaxLife.Code, tasks.TOTP: c.MaxLife.TOTP},
+		CodeDigits:    c.CodeDigits,
+		Retention:     c.RecordRetention,
+		Concurrency:   c.Concurrency,
+		Log:           log,
+		Metrics:       metrics,
 	})
 	monitoring, err := c.Redis.ProducerClient() // fails fast, so that a scrape is answered while Redis is away
 	if err != nil {
@@ -124,8 +124,7 @@ func serve(ctx context.Context, c config.Config, relay submission.Relay, log *za
 	defer serving.Wait()
 	defer stopAdmin()
 
-	log.Info("worker started", zap.String("relay", relay.Name), zap.String("host", relay.Host), zap.Int("port", relay.Port),
-		zap.Stringer("tls", relay.TLS), zap.Int("concurrency", c.Concurrency), zap.String("admin", "http://"+listener.Addr()),
+	log.Info("worker started", zap.Strings("relays", describe(relays)), zap.Int("concurrency", c.Concurrency), zap.String("admin", "http://"+listener.Addr()),
 		zap.Duration("drain_time", w.DrainTime()))
 	if started != nil {
 		started(listener.Addr())
@@ -133,41 +132,6 @@ func serve(ctx context.Context, c config.Config, relay submission.Relay, log *za
 	err = w.Run(ctx)
 	log.Info("worker stopped")
 	return err
-}
-
-// tryTimeout bounds one try, from dialling to the reply to the final dot. RFC 5321 section 4.5.3.2.6 would give that
-// reply ten minutes; a code would be dead by then.
-const tryTimeout = 3 * time.Minute
-
-// relayOf makes the relay of the settings.
-func relayOf(c config.Config) (submission.Relay, error) {
-	relay := submission.Relay{
-		Name:      strings.ReplaceAll(c.SMTP.Host, ":", "-"), // an IPv6 address has colons, which a name may not
-		Host:      c.SMTP.Host,
-		Port:      c.SMTP.Port,
-		TLS:       submission.ImplicitTLS,
-		Username:  c.SMTP.Username,
-		Password:  c.SMTP.Password,
-		LocalName: c.SMTP.LocalName,
-		Timeouts:  submission.Timeouts{Total: tryTimeout},
-	}
-	if c.SMTP.Provider != "" {
-		relay.Name = c.SMTP.Provider
-	}
-	if c.SMTP.TLS == config.StartTLS {
-		relay.TLS = submission.StartTLS
-	}
-	if c.SMTP.CAFile != "" {
-		pem, err := os.ReadFile(c.SMTP.CAFile)
-		if err != nil {
-			return relay, fmt.Errorf("smtp.ca_file: %w", err)
-		}
-		relay.RootCAs = x509.NewCertPool()
-		if !relay.RootCAs.AppendCertsFromPEM(pem) {
-			return relay, fmt.Errorf("smtp.ca_file: %s holds no certificate in PEM form", c.SMTP.CAFile)
-		}
-	}
-	return relay, nil
 }
 
 // ping reports Redis being out of reach in a few seconds, rather than after all the patience of the worker's client.

@@ -146,7 +146,7 @@ func TestPaths(t *testing.T) {
 }
 
 func TestMetrics(t *testing.T) {
-	r := testserver.StartRedis(t)
+	r := testserver.StartRedis(t, "--appendfsync", "always")
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "own_total"}))
 	a := start(t, r.Client, func(c *admin.Config) { c.Metrics = registry })

@@ -116,13 +116,13 @@ func newCanaryRun(t *testing.T) *canaryRun {
 
 // relay is the way to one of the two ports. A final reply that never comes is waited for long enough for asynq to tell
 // who works on what, which it does every five seconds.
-func (r *canaryRun) relay(name, addr string, mode submission.TLSMode) *submission.Client {
+func (r *canaryRun) relay(name, addr string, mode submission.TLSMode) *submission.Relays {
 	r.t.Helper()
 	host, port, _ := net.SplitHostPort(addr)
 	number, _ := strconv.Atoi(port)
-	relay, err := submission.NewClient(submission.Relay{Name: name, Host: host, Port: number, TLS: mode, RootCAs: r.env.RootCAs(),
+	relay, err := submission.NewRelays([]submission.Relay{{Name: name, Host: host, Port: number, TLS: mode, RootCAs: r.env.RootCAs(),
 		Username: r.env.Username(), Password: r.env.Password(), LocalName: "localhost",
-		Timeouts: submission.Timeouts{FinalReply: 8 * time.Second, Total: time.Minute}})
+		Timeouts: submission.Timeouts{FinalReply: 8 * time.Second, Total: time.Minute}}}, submission.Options{})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func (r *canaryRun) relay(name, addr string, mode submission.TLSMode) *submissio
 }
 
 // start starts a worker and its admin listener, wired as in the command.
-func (r *canaryRun) start(relay *submission.Client) {
+func (r *canaryRun) start(relay *submission.Relays) {
 	t := r.t
 	t.Helper()
 	ring, err := keyring.Open(r.ring)
@@ -144,7 +144,7 @@ func (r *canaryRun) start(relay *submission.Client) {
 	}
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	w := worker.New(worker.Config{Redis: rdb, KeyRing: ring, Relay: relay, TryTimeout: time.Minute,
+	w := worker.New(worker.Config{Redis: rdb, KeyRing: ring, Relays: relay, TryTimeout: time.Minute,
 		From: mail.Address{Name: "Example", Address: "no-reply@example.com"}, Product: "Example",
 		MaxLife:    map[tasks.Kind]time.Duration{tasks.Key: 24 * time.Hour, tasks.Code: 10 * time.Minute, tasks.TOTP: 24 * time.Hour},
 		CodeDigits: 8, Retention: time.Hour, Concurrency: 16, Log: r.log, Metrics: metrics})

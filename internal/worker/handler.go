@@ -20,8 +20,9 @@ var errTooLate = errors.New("too little of the mail's life is left")
 
 type handler struct {
 	Config
-	records *record.Store
-	metrics *metrics
+	records  *record.Store
+	metrics  *metrics
+	stopping context.Context // ends when no further wait is worth it
 }
 
 // ProcessTask is one run of one task. What it returns is asynq's to act on: nil is done, [later] is a retry,
@@ -78,7 +79,16 @@ func (r *run) send(ctx context.Context, t *asynq.Task) error {
 	if err := r.checkLife(); err != nil {
 		return r.unreadable(ctx, err)
 	}
-	if time.Now().After(lateAt(r.task)) {
+	if r.late() {
+		return r.endUnopened(ctx, record.Expired, reasonLate)
+	}
+	turn, err := r.waitForRelay(ctx)
+	if err != nil {
+		r.cause = err
+		return r.again(noRelayDelay, reasonRelay)
+	}
+	defer turn.Release()
+	if r.late() {
 		return r.endUnopened(ctx, record.Expired, reasonLate)
 	}
 
@@ -106,9 +116,9 @@ func (r *run) send(ctx context.Context, t *asynq.Task) error {
 
 	step = time.Now()
 	envelope := submission.Envelope{From: r.From.Address, To: r.task.Mail.To}
-	r.receipt, err = r.Relay.Submit(ctx, envelope, message, func(ctx context.Context) error {
+	r.receipt, err = turn.Submit(ctx, r.preferred(), envelope, message, func(ctx context.Context) error {
 		failpoint("before-dot")
-		if time.Now().After(lateAt(r.task)) {
+		if r.late() {
 			return errTooLate
 		}
 		return held.check(ctx)
@@ -121,6 +131,24 @@ func (r *run) send(ctx context.Context, t *asynq.Task) error {
 	r.accept(ctx)
 	failpoint("recorded")
 	return nil
+}
+
+func (r *run) late() bool { return time.Now().After(lateAt(r.task)) }
+
+// waitForRelay holds the task's place until a relay takes mail again, half a minute at most. It costs Redis nothing.
+func (r *run) waitForRelay(ctx context.Context) (*submission.Turn, error) {
+	ctx, cancel := context.WithTimeout(ctx, relayWait)
+	defer cancel()
+	defer context.AfterFunc(r.stopping, cancel)()
+	return r.Relays.Acquire(ctx)
+}
+
+// preferred is the relay that may have the mail already: one that is offered it again can recognise its Message-ID.
+func (r *run) preferred() string {
+	if r.attempt.LastReason == reasonUnconfirmed {
+		return r.attempt.LastRelay
+	}
+	return ""
 }
 
 // checkLife applies this worker's ceiling to what a producer asked for. A minute is forgiven, for clocks that differ.
@@ -202,6 +230,9 @@ func (r *run) settle(ctx context.Context, v verdict, err error) error {
 	var failure *submission.Error
 	if errors.As(err, &failure) {
 		r.result.Relay, r.result.Code, r.result.Enhanced = failure.Relay, failure.Code, failure.Enhanced
+	}
+	if v.reason == reasonUnconfirmed && r.StopOnUnknown {
+		v.outcome = record.Unknown
 	}
 	if v.outcome != "" {
 		return r.end(ctx, v.outcome)

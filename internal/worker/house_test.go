@@ -1,11 +1,15 @@
 package worker_test
 
 import (
+	"bytes"
 	"context"
+	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"net"
 	"net/mail"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -21,6 +25,7 @@ import (
 
 	"example.com/securemail/internal/dev"
 	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/otpauth"
 	"example.com/securemail/internal/submission"
 	"example.com/securemail/internal/testserver"
 	"example.com/securemail/internal/worker"
@@ -38,6 +43,10 @@ type house struct {
 	logs   *observer.ObservedLogs
 	log    *zap.Logger
 	stop   func() // stops the worker, and waits for it
+
+	relays        []submission.Relay
+	changed       func(relay string, open bool, cause error, until time.Time)
+	stopOnUnknown bool
 }
 
 // newHouse builds a house and starts its worker.
@@ -58,6 +67,10 @@ func newHouse(t *testing.T) *house {
 	if h.client, err = tasks.NewClient(h.redis.Client); err != nil {
 		t.Fatal(err)
 	}
+	host, port, _ := net.SplitHostPort(h.env.SMTPSAddr())
+	number, _ := strconv.Atoi(port)
+	h.relays = []submission.Relay{{Name: "dev", Host: host, Port: number, TLS: submission.ImplicitTLS, RootCAs: h.env.RootCAs(),
+		Username: h.env.Username(), Password: h.env.Password(), LocalName: "localhost"}}
 	core, logs := observer.New(zapcore.DebugLevel)
 	h.log, h.logs = zap.New(core), logs
 	h.start()
@@ -71,14 +84,11 @@ func (h *house) start() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	host, port, _ := net.SplitHostPort(h.env.SMTPSAddr())
-	number, _ := strconv.Atoi(port)
-	relay, err := submission.NewClient(submission.Relay{Name: "dev", Host: host, Port: number, TLS: submission.ImplicitTLS, RootCAs: h.env.RootCAs(),
-		Username: h.env.Username(), Password: h.env.Password(), LocalName: "localhost"})
+	relays, err := submission.NewRelays(h.relays, submission.Options{Changed: h.changed})
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	w := worker.New(worker.Config{Redis: h.redis.Client, KeyRing: ring, Relay: relay, TryTimeout: 3 * time.Minute,
+	w := worker.New(worker.Config{Redis: h.redis.Client, KeyRing: ring, Relays: relays, TryTimeout: 3 * time.Minute, StopOnUnknown: h.stopOnUnknown,
 		From: mail.Address{Name: "Example", Address: "no-reply@example.com"}, Product: "Example",
 		MaxLife:    map[tasks.Kind]time.Duration{tasks.Key: 24 * time.Hour, tasks.Code: 10 * time.Minute, tasks.TOTP: 24 * time.Hour},
 		CodeDigits: 8, Retention: time.Hour, Concurrency: 8, Log: h.log, Metrics: prometheus.NewRegistry()})
@@ -92,7 +102,7 @@ func (h *house) start() {
 	h.stop = sync.OnceFunc(func() {
 		cancel()
 		running.Wait()
-		relay.Close()
+		relays.Close()
 	})
 	h.t.Cleanup(func() { h.stop() })
 }
@@ -304,5 +314,57 @@ func TestStoppingWaitsForTheMailInHand(t *testing.T) {
 	s, err := h.client.Status(h.ctx, id)
 	if err != nil || s.State != tasks.Accepted {
 		t.Errorf("after stopping: got %+v, %v; want accepted", s, err)
+	}
+}
+
+// TestALostReplyEndsAsUnknownWhereTheSettingsSaySo, and is sent again otherwise: the relay takes the mail and drops the connection instead of answering.
+func TestALostReplyEndsAsUnknownWhereTheSettingsSaySo(t *testing.T) {
+	h := newHouse(t)
+	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice+drop@example.com"})
+	if s := h.until(id, tasks.Deferred); s.Reason != "unconfirmed" || s.Tries != 1 || time.Until(s.NextTry) < 50*time.Second {
+		t.Errorf("retry: got %+v, want unconfirmed, and the next try in a minute", s)
+	}
+	h.stop()
+	h.stopOnUnknown = true
+	h.start()
+	id = h.send(tasks.Mail{Kind: tasks.Key, To: "bob+drop@example.com"})
+	if s := h.until(id, tasks.Unknown); s.Reason != "unconfirmed" {
+		t.Errorf("stop: got %+v, want unconfirmed", s)
+	}
+}
+
+// TestTheQRCodeInTheMailIsForAnAuthenticator reads it as a phone would, and asks another program for the codes.
+func TestTheQRCodeInTheMailIsForAnAuthenticator(t *testing.T) {
+	zbarimg, oathtool := testserver.Need(t, "zbarimg", "zbar-tools"), testserver.Need(t, "oathtool", "oathtool")
+	h := newHouse(t)
+	id := h.send(tasks.Mail{Kind: tasks.TOTP, To: "alice@example.com", Account: "alice & bob"})
+	h.until(id, tasks.Accepted)
+	mail := h.env.Messages()[0]
+	if len(mail.Inline) != 1 || len(mail.Attachments) != 1 || !bytes.Equal(mail.Inline[0].Content, mail.Attachments[0].Content) {
+		t.Fatalf("got %d inline images and %d attachments, want the same one as both", len(mail.Inline), len(mail.Attachments))
+	}
+	image := filepath.Join(t.TempDir(), "qr.png")
+	if err := os.WriteFile(image, mail.Inline[0].Content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(zbarimg, "--raw", "-q", image).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	uri := strings.TrimSpace(string(out))
+	if !strings.Contains(mail.Text, uri) || !strings.Contains(mail.HTML, strings.ReplaceAll(uri, "&", "&amp;")) {
+		t.Errorf("the link in the mail is not what the QR code says")
+	}
+	key, err := otpauth.ParseURI(uri)
+	if err != nil || key.Issuer != "Example" || key.Account != "alice & bob" {
+		t.Fatalf("got issuer %q, account %q, %v", key.Issuer, key.Account, err)
+	}
+	shared := []byte(key.Secret.Reveal())
+	now := time.Now()
+	cmd := exec.Command(oathtool, "--totp", "-b", "--now", now.UTC().Format("2006-01-02 15:04:05 UTC"), "-")
+	cmd.Stdin = strings.NewReader(base32.StdEncoding.EncodeToString(shared))
+	code, err := cmd.Output()
+	if err != nil || strings.TrimSpace(string(code)) != otpauth.Code(shared, now) {
+		t.Errorf("oathtool and otpauth disagree: %v", err)
 	}
 }

@@ -86,20 +86,32 @@ func verdictOf(err error) verdict {
 			return verdict{reason: reasonMessage, outcome: record.Refused, trouble: true}
 		}
 		return verdict{reason: reasonMessage, counts: true, delay: time.Minute, most: 30 * time.Minute}
-	case submission.ScopeCredentials:
-		// Providers lock an account out that keeps knocking with a stale password.
-		return verdict{reason: reasonCredentials, delay: time.Minute, trouble: true}
-	case submission.ScopeNetwork:
-		return verdict{reason: reasonNetwork, delay: 5 * time.Second}
-	default:
-		return verdict{reason: reasonRelay, delay: 15 * time.Second, trouble: failure.Permanent}
 	}
+	// The relay's trouble, or the way's to it. Before the relay has heard of the mail, the breakers see to it that nobody
+	// knocks too often, and a mail needs no wait of its own.
+	v := verdict{reason: reasonRelay, delay: time.Second, trouble: failure.Permanent}
+	switch failure.Scope {
+	case submission.ScopeCredentials:
+		v.reason = reasonCredentials
+	case submission.ScopeNetwork:
+		v.reason = reasonNetwork
+	}
+	switch failure.Phase {
+	case submission.PhaseMail, submission.PhaseRcpt, submission.PhaseData, submission.PhaseBody, submission.PhaseDot:
+		v.delay = 15 * time.Second
+		if failure.Permanent {
+			v.delay = 5 * time.Minute // a policy: who asks again and again makes it worse
+		}
+	}
+	return v
 }
 
 const (
 	newerDelay = 30 * time.Second
 	redisDelay = 5 * time.Second
 	faultDelay = time.Minute
+	// A task that has waited in place for a relay goes to the end of its queue, and others take their turn.
+	noRelayDelay = time.Second
 	// minDelay is the shortest wait that is worth a further try at the end of a mail's life.
 	minDelay = 2 * time.Second
 )
@@ -121,10 +133,10 @@ func delayOf(v verdict, try int, left time.Duration) (time.Duration, bool) {
 		delay = min(2*delay, v.most)
 	}
 	delay += rand.N(delay/5 + 1) // so that what failed together does not come back together
-	if delay >= left {
-		delay = left / 2
+	if delay < left {
+		return delay, true
 	}
-	return delay, delay >= minDelay
+	return left / 2, left/2 >= minDelay
 }
 
 // later is a task for later.

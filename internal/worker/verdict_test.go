@@ -45,7 +45,7 @@ func TestVerdict(t *testing.T) {
 		if v.reason != test.reason || v.outcome != test.outcome || v.counts != test.counts || v.trouble != test.trouble {
 			t.Errorf("%s: got %+v, want %s %q counts %v trouble %v", test.name, v, test.reason, test.outcome, test.counts, test.trouble)
 		}
-		if v.outcome == "" && v.delay < minDelay && v.reason != reasonStopping {
+		if v.outcome == "" && v.delay < time.Second {
 			t.Errorf("%s: tries again after %v", test.name, v.delay)
 		}
 	}

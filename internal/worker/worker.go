@@ -4,7 +4,7 @@
 // task is written out in one function, handler.send, in this order:
 //
 //  1. parse the task; what is malformed is refused, what is of a newer version waits for a newer worker
-//  2. too little life left to be of use: expired, nothing is sent
+//  2. too little life left to be of use: expired, nothing is sent; no relay to be had: wait for one, in place
 //  3. open the record: take the send lock, get the seed and the number of this sending
 //  4. derive the secret and compose the whole message, before any connection is touched
 //  5. submit it; the lock and the remaining life are checked once more before the last byte
@@ -20,7 +20,6 @@ import (
 	"errors"
 	"fmt"
 	"net/mail"
-	"sync/atomic"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -42,6 +41,9 @@ const (
 	// acceptTime is how long an accepted mail's record is tried to be written: a restart of Redis that reads back a
 	// large append-only file takes a minute or two.
 	acceptTime = 2 * time.Minute
+	// relayWait is how long a task holds its place while no relay takes mail. So an outage turns over as many tasks as
+	// there are places, twice a minute, and not the backlog.
+	relayWait = 30 * time.Second
 	// drainMargin is what stopping takes besides the tries in hand.
 	drainMargin = 10 * time.Second
 )
@@ -50,8 +52,10 @@ const (
 type Config struct {
 	Redis      redis.UniversalClient // retries long enough to outlast a restart of Redis
 	KeyRing    *keyring.File
-	Relay      *submission.Client
-	TryTimeout time.Duration // the longest that a Submit of Relay takes
+	Relays     *submission.Relays
+	TryTimeout time.Duration // the longest that a submission takes, over all relays that it fails over to
+	// StopOnUnknown ends a mail as unknown when the relay's reply to it was lost, instead of sending it again.
+	StopOnUnknown bool
 
 	From    mail.Address
 	ReplyTo string
@@ -68,17 +72,19 @@ type Config struct {
 
 // Worker takes tasks and sends mails.
 type Worker struct {
-	server   *asynq.Server
-	handler  *handler
-	draining atomic.Bool
+	server  *asynq.Server
+	handler *handler
+	stop    context.CancelFunc
 }
 
 // New returns a worker that has not started.
 func New(c Config) *Worker {
-	w := &Worker{handler: &handler{
-		Config:  c,
-		records: record.NewStore(c.Redis, c.Retention),
-		metrics: newMetrics(c.Metrics),
+	stopping, stop := context.WithCancel(context.Background())
+	w := &Worker{stop: stop, handler: &handler{
+		Config:   c,
+		records:  record.NewStore(c.Redis, c.Retention),
+		metrics:  newMetrics(c.Metrics),
+		stopping: stopping,
 	}}
 	w.server = asynq.NewServerFromRedisClient(c.Redis, asynq.Config{
 		Concurrency:              c.Concurrency,
@@ -100,21 +106,21 @@ func New(c Config) *Worker {
 // record of what it came to. Whoever stops the process must not kill it earlier.
 func (w *Worker) DrainTime() time.Duration { return w.handler.TryTimeout + acceptTime + drainMargin }
 
-// Run takes tasks until ctx ends, and returns when the last one in hand has ended.
+// Run takes tasks until ctx ends, and returns when the last one in hand has ended. It may be called once.
 func (w *Worker) Run(ctx context.Context) error {
 	if err := w.server.Start(w.handler); err != nil {
 		return fmt.Errorf("start the queue server: %w", err)
 	}
 	<-ctx.Done()
 	w.handler.Log.Info("worker stopping: the mails in hand finish first; a second signal quits at once")
-	w.draining.Store(true)
+	w.stop()
 	w.server.Shutdown()
 	return nil
 }
 
 // Ready returns nil while the worker takes tasks and Redis answers within a second, and otherwise why not.
 func (w *Worker) Ready() error {
-	if w.draining.Load() {
+	if w.handler.stopping.Err() != nil {
 		return errors.New("the worker is stopping")
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)

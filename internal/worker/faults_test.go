@@ -1,0 +1,53 @@
+package worker
+
+import (
+	"os"
+	"strings"
+	"testing"
+
+	"example.com/securemail/internal/record"
+	"example.com/securemail/internal/submission"
+)
+
+// TestVerdictsOfTheTableOfFaults reads the table that the submission package plays on both ports: that test says what
+// error each fault gives, and this one what the worker makes of the error.
+func TestVerdictsOfTheTableOfFaults(t *testing.T) {
+	table, err := os.ReadFile("../submission/testdata/faults.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	faults := 0
+	for line := range strings.Lines(string(table)) {
+		if line = strings.TrimSpace(line); line == "" || line[0] == '#' {
+			continue
+		}
+		f := strings.Split(line, "|")
+		if len(f) != 10 {
+			t.Fatalf("not ten columns: %s", line)
+		}
+		for i := range f {
+			f[i] = strings.TrimSpace(f[i])
+		}
+		faults++
+		e := &submission.Error{Relay: "r", Phase: submission.Phase(f[3]), Scope: submission.Scope(f[4]), Permanent: f[5] == "yes", Ambiguous: f[6] == "yes"}
+		v := verdictOf(e)
+		verdict, copies, pays := "again", "1", "no"
+		if v.outcome == record.Refused {
+			verdict, copies = "refused", "0"
+		} else if v.outcome != "" {
+			t.Errorf("%s: ends as %s", f[0], v.outcome)
+		}
+		if e.Ambiguous {
+			copies = "2"
+		}
+		if v.counts || v.outcome != "" {
+			pays = "yes"
+		}
+		if f[7] != verdict || f[8] != copies || f[9] != pays {
+			t.Errorf("%s: got %s, %s copies, pays %s; the table says %s, %s, %s", f[0], verdict, copies, pays, f[7], f[8], f[9])
+		}
+	}
+	if faults < 40 {
+		t.Fatalf("only %d faults in the table", faults)
+	}
+}

@@ -1,0 +1,179 @@
+package worker_test
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/securemail/internal/secret"
+	"example.com/securemail/internal/submission"
+	"example.com/securemail/internal/testserver"
+	"example.com/securemail/tasks"
+)
+
+func sinkRelay(name string, s *testserver.Sink) submission.Relay {
+	return submission.Relay{Name: name, Host: "127.0.0.1", Port: s.Port, TLS: submission.ImplicitTLS, RootCAs: s.RootCAs,
+		Username: "u", Password: secret.New("p"), LocalName: "localhost"}
+}
+
+// sendMany queues mails to kind-0@example.com and so on, and returns their ids.
+func (h *house) sendMany(kind tasks.Kind, n int) []string {
+	h.t.Helper()
+	ids := make([]string, n)
+	for i := range ids {
+		ids[i] = h.send(tasks.Mail{Kind: kind, To: fmt.Sprintf("%s-%d@example.com", kind, i)})
+	}
+	return ids
+}
+
+// allAccepted waits until every mail is, and checks that each cost one try.
+func (h *house) allAccepted(ids []string) {
+	h.t.Helper()
+	for _, id := range ids {
+		if s, err := h.client.Wait(h.ctx, id); err != nil || s.State != tasks.Accepted || s.Tries != 1 {
+			h.t.Fatalf("got %+v, %v; want accepted after one try", s, err)
+		}
+	}
+}
+
+// TestTwoRelaysTheFirstGoesDownAndComesBack: nothing is lost, nothing doubled, no mail pays, and the log says when and why.
+func TestTwoRelaysTheFirstGoesDownAndComesBack(t *testing.T) {
+	h := newHouse(t)
+	h.stop()
+	first, second := testserver.StartSink(t), testserver.StartSink(t)
+	h.relays = []submission.Relay{sinkRelay("first", first), sinkRelay("second", second)}
+	var mu sync.Mutex
+	var changes []string
+	h.changed = func(relay string, open bool, cause error, until time.Time) {
+		mu.Lock()
+		defer mu.Unlock()
+		if open && (cause == nil || time.Until(until) <= 0) {
+			t.Errorf("%s is left alone until %v because of %v", relay, until, cause)
+		}
+		changes = append(changes, fmt.Sprintf("%s %v", relay, open))
+	}
+	count := func(s *testserver.Sink) int { return len(s.Taken()) }
+	h.start()
+
+	n := 2000
+	if testing.Short() {
+		n = 300
+	}
+	ids := h.sendMany(tasks.Key, n/2)
+	waitUntil(t, h.ctx, "the first relay has taken some", func() bool { return count(first) > n/20 })
+	first.Down()
+	waitUntil(t, h.ctx, "the second one takes over", func() bool { return count(second) > n/20 })
+	ids = append(ids, h.sendMany(tasks.Key, n/2)...)
+	h.allAccepted(ids)
+	before := count(first)
+	first.Up()
+	waitUntil(t, h.ctx, "the first relay is used again", func() bool {
+		ids = append(ids, h.send(tasks.Mail{Kind: tasks.Key, To: "probe@example.com"}))
+		return count(first) > before
+	})
+	h.allAccepted(ids)
+
+	total := 0
+	for name, sink := range map[string]*testserver.Sink{"first": first, "second": second} {
+		for id, copies := range sink.Taken() {
+			if total++; copies != 1 {
+				t.Errorf("%s took %s %d times", name, id, copies)
+			}
+			if _, twice := first.Taken()[id]; twice && name == "second" {
+				t.Errorf("both relays took %s", id)
+			}
+		}
+	}
+	if total != len(ids) {
+		t.Errorf("%d mails were taken, want %d", total, len(ids))
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	if want := []string{"first true", "first false"}; !slices.Equal(changes, want) {
+		t.Errorf("the relays changed as %q, want %q", changes, want)
+	}
+}
+
+// TestWhileNoRelayTakesMail the backlog stays where it is: Redis has little to do, no mail pays with a try, and when a
+// relay is back, codes go before the rest. OUTAGE=60s makes it the full size.
+func TestWhileNoRelayTakesMail(t *testing.T) {
+	outage, keys, codes := 2*time.Second, 600, 200
+	if text := os.Getenv("OUTAGE"); text != "" {
+		var err error
+		if outage, err = time.ParseDuration(text); err != nil {
+			t.Fatal(err)
+		}
+		keys, codes = 4000, 1000
+	}
+	h := newHouse(t)
+	h.stop()
+	ctx, cancel := context.WithTimeout(context.Background(), outage+3*time.Minute)
+	defer cancel()
+	h.ctx = ctx
+	sink := testserver.StartSink(t)
+	sink.Down()
+	h.relays = []submission.Relay{sinkRelay("only", sink)}
+	left := make(chan struct{}, 1000)
+	h.changed = func(_ string, open bool, _ error, _ time.Time) {
+		if open {
+			left <- struct{}{}
+		}
+	}
+	h.start()
+	ids := append(h.sendMany(tasks.Key, keys), h.sendMany(tasks.Code, codes)...)
+	select {
+	case <-left:
+	case <-ctx.Done():
+		t.Fatal("the relay was not left alone")
+	}
+
+	commands, begun := h.commands(), time.Now()
+	select {
+	case <-time.After(outage): // the outage itself, over which commands are counted
+	case <-ctx.Done():
+	}
+	perSecond := float64(h.commands()-commands) / time.Since(begun).Seconds()
+	t.Logf("%d mails waited for %v: %.1f Redis commands a second", len(ids), outage, perSecond)
+	if perSecond > 200 {
+		t.Errorf("%.1f Redis commands a second while no relay takes mail", perSecond)
+	}
+
+	sink.Up()
+	h.allAccepted(ids)
+	order := sink.Order()
+	if len(order) != len(ids) {
+		t.Errorf("%d mails were taken, want %d", len(order), len(ids))
+	}
+	// What held a place, or was the probe that failed last, may come in between.
+	late := 0
+	for _, to := range order[min(codes+100, len(order)):] {
+		if strings.Contains(to, "code-") {
+			late++
+		}
+	}
+	if late > codes/100 {
+		t.Errorf("%d of %d codes went after other mails", late, codes)
+	}
+}
+
+// commands is how many commands Redis has carried out.
+func (h *house) commands() int {
+	h.t.Helper()
+	info, err := h.redis.Client.Info(h.ctx, "stats").Result()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(info, "total_commands_processed:")
+	number, _, _ := strings.Cut(rest, "\r\n")
+	n, err := strconv.Atoi(number)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return n
+}
