@@ -36,7 +36,7 @@ const (
 	// way: a mail that ran into it would be archived without an outcome.
 	maxRetry = 1_000_000
 	// handlerTimeout is longer than any wait for a relay and any try; the worker's own deadlines are well inside it.
-	handlerTimeout = 10 * time.Minute
+	handlerTimeout = time.Hour
 	// retention is how long a finished task is shown by asynqmon. The record lives longer.
 	retention = time.Hour
 )
