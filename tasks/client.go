@@ -9,6 +9,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"example.com/securemail/internal/keyring"
 	"example.com/securemail/internal/record"
 )
 
@@ -19,6 +20,7 @@ type Client struct {
 	inspector *asynq.Inspector
 	records   *record.Store
 	ceiling   map[Kind]time.Duration
+	ring      *keyring.File // nil for a client that only sends
 }
 
 // Option changes how a [Client] works.

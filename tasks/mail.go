@@ -74,6 +74,11 @@ type Context struct {
 	At    time.Time `json:"at,omitzero"`     // at most the time of Send, which zero stands for
 }
 
+const (
+	defaultPurpose = "default"
+	purposeForm    = "use 1 to 64 of a-z, 0-9, dot, underscore and hyphen, such as sign-in"
+)
+
 var (
 	purposePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9._-]{0,63}$`)
 	localePattern  = regexp.MustCompile(`^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}$`)
@@ -104,10 +109,10 @@ func (m Mail) canonical(ceiling map[Kind]time.Duration) (Mail, error) {
 	}
 	m.To = to
 	if m.Purpose == "" {
-		m.Purpose = "default"
+		m.Purpose = defaultPurpose
 	}
 	if !purposePattern.MatchString(m.Purpose) {
-		wrong("purpose", "use 1 to 64 of a-z, 0-9, dot, underscore and hyphen, such as sign-in")
+		wrong("purpose", purposeForm)
 	}
 	if m.Kind != TOTP && m.Account != "" {
 		wrong("account", "only a totp mail has an account name")

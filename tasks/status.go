@@ -29,12 +29,25 @@ const (
 // Ended reports whether s is an outcome.
 func (s State) Ended() bool { return record.State(s).Final() }
 
+// CredentialState is where the secret of a mail stands, apart from the mail. The last four do not change any more.
+type CredentialState string
+
+const (
+	CredentialLive    CredentialState = "live"    // it can be answered
+	CredentialUsed    CredentialState = "used"    // somebody answered right
+	CredentialLocked  CredentialState = "locked"  // too many wrong answers
+	CredentialExpired CredentialState = "expired" // its life is over
+	CredentialRevoked CredentialState = "revoked" // the application withdrew it
+)
+
 // Status is what is known of a mail.
 type Status struct {
 	ID      string `json:"id"`
 	Kind    Kind   `json:"kind,omitempty"` // empty while queued
 	Purpose string `json:"purpose,omitempty"`
 	State   State  `json:"state"`
+	// Credential is empty while no worker has made the secret.
+	Credential CredentialState `json:"credential,omitempty"`
 	// Reason is one of a closed list of words, such as "recipient", "relay" or "network": whose trouble the last
 	// failure was. Code and EnhancedCode are what the relay replied (RFC 5321, RFC 3463), if it did.
 	Reason       string    `json:"reason,omitempty"`
@@ -65,7 +78,7 @@ func (c *Client) Status(ctx context.Context, id string) (Status, error) {
 	if err != nil {
 		return Status{}, fmt.Errorf("status of the mail: %w", err)
 	}
-	return Status{ID: id, Kind: Kind(r.Kind), Purpose: r.Purpose, State: State(r.State), Reason: r.Reason, Code: r.Code,
+	return Status{ID: id, Kind: Kind(r.Kind), Purpose: r.Purpose, State: State(r.State), Credential: CredentialState(r.Credential), Reason: r.Reason, Code: r.Code,
 		EnhancedCode: r.Enhanced, Relay: r.Relay, QueueID: r.QueueID, Sending: r.Sending, Tries: r.Tries,
 		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, NextTry: r.NextTry, AcceptedAt: r.AcceptedAt}, nil
 }

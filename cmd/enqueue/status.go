@@ -52,6 +52,7 @@ func (p *program) table(s tasks.Status) {
 	row("id", s.ID)
 	row("state", string(s.State))
 	row("reason", s.Reason)
+	row("credential", string(s.Credential))
 	row("kind", string(s.Kind))
 	row("purpose", s.Purpose)
 	if s.Code != 0 {

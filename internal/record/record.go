@@ -3,8 +3,9 @@
 // and the application that asked for the mail, can rely on.
 //
 // A record is one hash, securemail:{<id>}, which lives until the secret expires plus a retention (7 days by default).
-// It holds the seed but neither the secret nor the address. Whatever changes it is one Lua script, so that two workers,
-// or one worker and a dead connection's second try, cannot interleave.
+// It holds the seed but neither the secret nor the address. What is counted per recipient is in another hash,
+// securemail:{r:<keyed hash of the address>}. Whatever changes one is one Lua script over that one, so that two workers,
+// or one worker and a dead connection's second try, cannot interleave, and the two may be in different slots of a cluster.
 //
 // # States of a mail
 //
@@ -19,6 +20,22 @@
 // send lock, or held it when it died. deferred means that a try failed and another will follow. The five outcomes
 // are final: no script leaves them again, with one exception. A worker that was cut off after the relay's 250 may find
 // that another one has meanwhile given the mail up; accepted then wins, because it is what happened.
+//
+// # States of a credential
+//
+// The credential has states of its own. Open makes it live, and it can be answered from then on, also while its mail is
+// still sending, or unknown: the person may have it already.
+//
+//	        right answer
+//	live ─┬───────────────────▶ used
+//	      ├───────────────────▶ locked      MaxMisses wrong answers
+//	      └───────────────────▶ expired     by the clock alone; nothing writes it down
+//
+// An answer takes two flights. [Store.StartCheck] reads the record and charges the recipient's counter; the caller
+// compares; [Store.Settle] checks the state, counts the miss or uses the credential up, and gives the charge back unless
+// it was a miss. Because it is charged first and settled by one script, no number of parallel answers gets more
+// comparisons than the limits, and of all right answers one wins. A call that go-redis repeats, because its reply was lost,
+// carries the token of the first one and gets the same answer. A process that dies in between leaves the charge standing.
 //
 // # The send lock
 //
@@ -93,6 +110,7 @@ type Mail struct {
 	Seed      []byte
 	KeyID     string // of the key ring's active key
 	Digits    int    // of a code; 0 for the other kinds
+	Address   string // what [AddressTag] makes of the recipient's address
 	CreatedAt time.Time
 	ExpiresAt time.Time
 }
@@ -106,26 +124,6 @@ type Attempt struct {
 	// LastReason and LastRelay are what the try before came to; empty for the first one.
 	LastReason, LastRelay string
 	token                 string
-}
-
-// Status is what a record says of its mail, without what its secret is derived from.
-type Status struct {
-	ID         string
-	Kind       string
-	Purpose    string
-	State      State
-	Reason     string // of the last failure, or of the outcome: one of a closed list of words
-	Code       int    // the relay's last reply code, 0 if there was none
-	Enhanced   string // and its enhanced status code (RFC 3463)
-	Relay      string // the relay that was tried last
-	QueueID    string // what the relay calls the accepted mail
-	Sending    int
-	Tries      int
-	CreatedAt  time.Time
-	ExpiresAt  time.Time
-	ChangedAt  time.Time
-	NextTry    time.Time // set while deferred
-	AcceptedAt time.Time // set once accepted
 }
 
 // Result is what a try came to.
@@ -168,7 +166,7 @@ var (
 func (s *Store) Open(ctx context.Context, m Mail) (*Attempt, error) {
 	a := &Attempt{Mail: m, token: rand.Text()}
 	reply, err := openScript.Run(ctx, s.rdb, []string{key(m.ID)}, a.token, LockTime.Milliseconds(), m.Kind, m.Purpose, m.Seed, m.KeyID,
-		m.Digits, m.CreatedAt.UnixMilli(), m.ExpiresAt.UnixMilli(), m.ExpiresAt.Add(s.retention).UnixMilli()).StringSlice()
+		m.Digits, m.CreatedAt.UnixMilli(), m.ExpiresAt.UnixMilli(), m.ExpiresAt.Add(s.retention).UnixMilli(), m.Address).StringSlice()
 	if err != nil {
 		return nil, fmt.Errorf("open the record: %w", err)
 	}
@@ -236,42 +234,4 @@ func (s *Store) settle(ctx context.Context, id, token string, to State, r Result
 		return &LockedError{time.Duration(locked) * time.Millisecond}
 	}
 	return nil
-}
-
-// Status reads what the record of id says, or returns [ErrNotFound].
-func (s *Store) Status(ctx context.Context, id string) (Status, error) {
-	var f struct {
-		Kind     string `redis:"kind"`
-		Purpose  string `redis:"purpose"`
-		State    string `redis:"state"`
-		Reason   string `redis:"reason"`
-		Code     int    `redis:"code"`
-		Enhanced string `redis:"enhanced"`
-		Relay    string `redis:"relay"`
-		QueueID  string `redis:"queue_id"`
-		Sending  int    `redis:"sending"`
-		Tries    int    `redis:"tries"`
-		Created  int64  `redis:"created"`
-		Expires  int64  `redis:"expires"`
-		Changed  int64  `redis:"changed"`
-		Next     int64  `redis:"next"`
-		Accepted int64  `redis:"accepted"`
-	}
-	err := s.rdb.HMGet(ctx, key(id), "kind", "purpose", "state", "reason", "code", "enhanced", "relay", "queue_id", "sending", "tries",
-		"created", "expires", "changed", "next", "accepted").Scan(&f)
-	if err != nil {
-		return Status{}, fmt.Errorf("read the record: %w", err)
-	}
-	if f.State == "" {
-		return Status{}, ErrNotFound
-	}
-	return Status{id, f.Kind, f.Purpose, State(f.State), f.Reason, f.Code, f.Enhanced, f.Relay, f.QueueID, f.Sending, f.Tries,
-		moment(f.Created), moment(f.Expires), moment(f.Changed), moment(f.Next), moment(f.Accepted)}, nil
-}
-
-func moment(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms).UTC()
 }

@@ -67,7 +67,7 @@ func TestOneMailsWay(t *testing.T) {
 	if a.Try != 1 || a.Sending != 0 || !bytes.Equal(a.Seed, m.Seed) || a.KeyID != "k1" || !a.ExpiresAt.Equal(m.ExpiresAt) {
 		t.Fatalf("Open: got %+v", a)
 	}
-	base := record.Status{ID: m.ID, Kind: "key", Purpose: "sign-in", CreatedAt: m.CreatedAt, ExpiresAt: m.ExpiresAt}
+	base := record.Status{ID: m.ID, Kind: "key", Purpose: "sign-in", Credential: record.CredentialLive, CreatedAt: m.CreatedAt, ExpiresAt: m.ExpiresAt}
 	want := base
 	want.State, want.Tries = record.Sending, 1
 	wantStatus(t, s, m.ID, want)

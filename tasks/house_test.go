@@ -1,0 +1,130 @@
+package tasks_test
+
+import (
+	"context"
+	"crypto/rand"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"example.com/securemail/internal/credential"
+	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/record"
+	"example.com/securemail/internal/testserver"
+	"example.com/securemail/tasks"
+)
+
+// house is a client with a key ring over a real Redis, and what a worker would do to a mail's record.
+type house struct {
+	testing.TB
+	redis   *testserver.Redis
+	rdb     redis.UniversalClient
+	client  *tasks.Client
+	records *record.Store
+	ring    string // the file
+}
+
+func newHouse(t testing.TB) *house {
+	t.Helper()
+	server := testserver.StartRedis(t, "--appendfsync", "no")
+	return houseOver(t, server, server.Client)
+}
+
+// houseOver has its client use another connection to the server than the worker's.
+func houseOver(t testing.TB, server *testserver.Redis, rdb redis.UniversalClient) *house {
+	t.Helper()
+	h := &house{TB: t, redis: server, rdb: rdb, ring: filepath.Join(t.TempDir(), "keyring"),
+		records: record.NewStore(server.Client, 7*24*time.Hour)}
+	h.must(keyring.New(h.ring))
+	h.client = h.newClient()
+	return h
+}
+
+func (h *house) newClient() *tasks.Client {
+	h.Helper()
+	client, err := tasks.NewClient(h.rdb, tasks.WithKeyRingFile(h.ring))
+	h.must(err)
+	return client
+}
+
+func (h *house) must(err error) {
+	if err != nil {
+		h.Helper()
+		h.Fatal(err)
+	}
+}
+
+// a mail that lives for an hour, unless life says otherwise, and that a worker has opened.
+func (h *house) mailed(kind tasks.Kind, to, purpose string, life ...time.Duration) tasks.Answer {
+	h.Helper()
+	ring, err := keyring.Load(h.ring)
+	h.must(err)
+	kid, key := ring.Active()
+	p := credential.Params{Kind: credential.Kind(kind), ID: rand.Text(), Purpose: purpose, To: to, Seed: make([]byte, 32)}
+	rand.Read(p.Seed)
+	secret, err := credential.Derive(key, p)
+	h.must(err)
+	now := time.Now()
+	m := record.Mail{ID: p.ID, Kind: string(kind), Purpose: purpose, Seed: p.Seed, KeyID: kid, CreatedAt: now, ExpiresAt: now.Add(time.Hour),
+		Address: record.AddressTag(ring.Recipients(), p.ID, to)}
+	if len(life) > 0 {
+		m.ExpiresAt = now.Add(life[0])
+	}
+	_, err = h.records.Open(h.Context(), m)
+	h.must(err)
+	return tasks.Answer{ID: p.ID, Purpose: purpose, To: to, Typed: secret.Display().Reveal()}
+}
+
+// wrong makes a wrong answer of the same form out of a right one.
+func wrong(a tasks.Answer) tasks.Answer {
+	typed := []byte(a.Typed)
+	typed[0] = '0' + (typed[0]+1)%10
+	a.Typed = string(typed)
+	return a
+}
+
+func (h *house) credential(id string) tasks.CredentialState {
+	h.Helper()
+	s, err := h.client.Status(h.Context(), id)
+	h.must(err)
+	return s.Credential
+}
+
+func addressTag(ring *keyring.Ring, a tasks.Answer) string {
+	return record.AddressTag(ring.Recipients(), a.ID, a.To)
+}
+
+func (h *house) counters(address string) string {
+	h.Helper()
+	ring, err := keyring.Load(h.ring)
+	h.must(err)
+	return "securemail:{r:" + record.RecipientHash(ring.Recipients(), address) + "}"
+}
+
+// charges counts the misses of a recipient that Redis keeps.
+func (h *house) charges(address string) int {
+	h.Helper()
+	fields, err := h.redis.Client.HKeys(context.Background(), h.counters(address)).Result()
+	h.must(err)
+	misses := 0
+	for _, field := range fields {
+		if strings.HasPrefix(field, "m:") {
+			misses++
+		}
+	}
+	return misses
+}
+
+// age makes the recipient's misses older.
+func (h *house) age(address string, by time.Duration) {
+	h.Helper()
+	counters, ctx := h.counters(address), context.Background()
+	fields, err := h.redis.Client.HGetAll(ctx, counters).Result()
+	h.must(err)
+	for field := range fields {
+		h.must(h.redis.Client.HIncrBy(ctx, counters, field, -by.Milliseconds()).Err())
+	}
+}
