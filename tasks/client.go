@@ -13,7 +13,10 @@ import (
 	"example.com/securemail/internal/record"
 )
 
-// Client sends mails and asks how they went. It is safe for concurrent use. It holds nothing that needs closing; the
+// recordRetention is how long a record outlives its secret where this side makes it, for a mail revoked in the queue.
+const recordRetention = 7 * 24 * time.Hour
+
+// Client sends mails, asks how they went, and checks what was typed. It is safe for concurrent use. It holds nothing that needs closing; the
 // Redis client stays the caller's.
 type Client struct {
 	queue     *asynq.Client
@@ -44,7 +47,7 @@ func NewClient(rdb redis.UniversalClient, options ...Option) (*Client, error) {
 	c := &Client{
 		queue:     asynq.NewClientFromRedisClient(rdb),
 		inspector: asynq.NewInspectorFromRedisClient(rdb),
-		records:   record.NewStore(rdb, 0), // it only reads
+		records:   record.NewStore(rdb, recordRetention),
 		ceiling:   map[Kind]time.Duration{},
 	}
 	for kind, life := range maxLife {

@@ -83,23 +83,31 @@ func (c *Client) Status(ctx context.Context, id string) (Status, error) {
 		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, NextTry: r.NextTry, AcceptedAt: r.AcceptedAt}, nil
 }
 
-// queued looks for the task of a mail that has no record, because no worker has opened it yet.
+// queued tells where a mail stands that has no record, because no worker has opened it yet.
 func (c *Client) queued(id string) (Status, error) {
+	info, err := c.queuedTask(id)
+	if err != nil {
+		return Status{}, err
+	}
+	s := Status{ID: id, State: Queued}
+	if info.State == asynq.TaskStateRetry { // left for a newer worker, or for better times
+		s.NextTry = info.NextProcessAt.UTC()
+	}
+	return s, nil
+}
+
+func (c *Client) queuedTask(id string) (*asynq.TaskInfo, error) {
 	for _, queue := range []string{QueueCodes, Queue} {
 		info, err := c.inspector.GetTaskInfo(queue, id)
 		if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
 			continue
 		}
 		if err != nil {
-			return Status{}, fmt.Errorf("status of the mail: %w", err)
+			return nil, fmt.Errorf("look for the mail in the queue: %w", err)
 		}
-		s := Status{ID: id, State: Queued}
-		if info.State == asynq.TaskStateRetry { // left for a newer worker, or for better times
-			s.NextTry = info.NextProcessAt.UTC()
-		}
-		return s, nil
+		return info, nil
 	}
-	return Status{}, ErrNotFound
+	return nil, ErrNotFound
 }
 
 // Wait waits until the mail has ended and returns how. When ctx ends first, it returns ctx's error and the last status

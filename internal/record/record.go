@@ -29,7 +29,11 @@
 //	        right answer
 //	live ─┬───────────────────▶ used
 //	      ├───────────────────▶ locked      MaxMisses wrong answers
+//	      ├───────────────────▶ revoked     Revoke
 //	      └───────────────────▶ expired     by the clock alone; nothing writes it down
+//
+// Revoke also ends a mail that is queued or deferred. The mail of a credential that is dead is not sent any more: the next
+// Open ends it, as accepted if the credential was used, because then it was evidently mailed.
 //
 // An answer takes two flights. [Store.StartCheck] reads the record and charges the recipient's counter; the caller
 // compares; [Store.Settle] checks the state, counts the miss or uses the credential up, and gives the charge back unless
@@ -186,7 +190,8 @@ func (s *Store) Open(ctx context.Context, m Mail) (*Attempt, error) {
 	return a, nil
 }
 
-// Renew holds the send lock for another [LockTime]. It returns [ErrLostLock] if the lock ran out or is somebody else's.
+// Renew holds the send lock for another [LockTime]. It returns [ErrLostLock] if the lock is somebody else's, or if the
+// credential was revoked: then the next Open says so.
 func (s *Store) Renew(ctx context.Context, a *Attempt) error {
 	held, err := renewScript.Run(ctx, s.rdb, []string{key(a.ID)}, a.token, LockTime.Milliseconds()).Bool()
 	if err != nil && !errors.Is(err, redis.Nil) {
@@ -205,7 +210,7 @@ func (s *Store) Accept(ctx context.Context, a *Attempt, r Result) error {
 }
 
 // Defer writes down a failed try, to be followed by another at next, and gives the lock back. A try that did not
-// count, because the trouble was not the mail's, is given back.
+// count, because the trouble was not the mail's, is given back. A mail that was revoked meanwhile ends as revoked.
 func (s *Store) Defer(ctx context.Context, a *Attempt, r Result, next time.Time, counts bool) error {
 	return s.settle(ctx, a.ID, a.token, Deferred, r, next.UnixMilli(), counts, a.ExpiresAt)
 }

@@ -5,14 +5,21 @@
 -- returns {"open", seed, key id, digits, sending, try, created, expires, last reason, last relay}, {"locked", ms left} or {"ended", outcome}
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local r = redis.call('HMGET', KEYS[1], 'state', 'lock', 'lock_until', 'seed')
-local state, lock, lock_until, seed = r[1], r[2], tonumber(r[3] or '0'), r[4]
+local r = redis.call('HMGET', KEYS[1], 'state', 'lock', 'lock_until', 'seed', 'cred')
+local state, lock, lock_until, seed, cred = r[1], r[2], tonumber(r[3] or '0'), r[4], r[5]
 
 if state == 'accepted' or state == 'refused' or state == 'expired' or state == 'revoked' or state == 'unknown' then
   return {'ended', state}
 end
 if lock and lock ~= ARGV[1] and lock_until > now then
   return {'locked', tostring(lock_until - now)}
+end
+-- A dead secret is not sent. A used one was evidently mailed before, by a try whose end nobody saw.
+local outcome = ({used = 'accepted', locked = 'expired', revoked = 'revoked'})[cred or '']
+if outcome then
+  redis.call('HSET', KEYS[1], 'state', outcome, 'changed', now, 'reason', cred)
+  redis.call('HDEL', KEYS[1], 'next', 'lock', 'lock_until')
+  return {'ended', outcome}
 end
 if not seed then
   redis.call('HSET', KEYS[1], 'v', 1, 'kind', ARGV[3], 'purpose', ARGV[4], 'seed', ARGV[5], 'kid', ARGV[6], 'digits', ARGV[7],

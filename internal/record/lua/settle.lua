@@ -5,9 +5,12 @@
 -- returns 0, or the ms for which somebody else holds the send lock
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local r = redis.call('HMGET', KEYS[1], 'state', 'lock', 'lock_until')
+local r = redis.call('HMGET', KEYS[1], 'state', 'lock', 'lock_until', 'cred')
 local state, lock, lock_until = r[1], r[2], tonumber(r[3] or '0')
-local to = ARGV[2]
+local to, next = ARGV[2], ARGV[8]
+if to == 'deferred' and r[4] == 'revoked' then
+  to, next = 'revoked', '0'
+end
 
 -- What a relay accepted is accepted, whatever anybody believes. Everything else needs the lock and no outcome.
 if state == 'accepted' then
@@ -32,8 +35,8 @@ end
 if to == 'accepted' then
   redis.call('HSET', KEYS[1], 'accepted', now)
 end
-if ARGV[8] ~= '0' then
-  redis.call('HSET', KEYS[1], 'next', ARGV[8])
+if next ~= '0' then
+  redis.call('HSET', KEYS[1], 'next', next)
 end
 if ARGV[9] == '0' and lock == ARGV[1] then
   redis.call('HINCRBY', KEYS[1], 'tries', -1)

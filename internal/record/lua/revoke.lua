@@ -1,0 +1,26 @@
+-- Revokes a credential, and ends its mail unless it has ended or somebody is sending it at this moment; whoever is
+-- notices when renewing the lock. May be repeated.
+-- KEYS[1] the record
+-- ARGV    none, or for a mail that has no record yet: time the record goes in ms, then field, value, ... to set
+-- returns 1, or 0 where there is no record
+local t = redis.call('TIME')
+local now = t[1] * 1000 + math.floor(t[2] / 1000)
+local r = redis.call('HMGET', KEYS[1], 'state', 'cred', 'lock_until')
+local state, cred, lock_until = r[1], r[2], tonumber(r[3] or '0')
+
+if not state then
+  if #ARGV == 0 then
+    return 0
+  end
+  redis.call('HSET', KEYS[1], unpack(ARGV, 2))
+  redis.call('PEXPIREAT', KEYS[1], ARGV[1])
+  cred = 'live'
+end
+if cred == 'live' then
+  redis.call('HSET', KEYS[1], 'cred', 'revoked')
+end
+if not state or state == 'deferred' or state == 'sending' and lock_until <= now then
+  redis.call('HSET', KEYS[1], 'state', 'revoked', 'changed', now)
+  redis.call('HDEL', KEYS[1], 'next', 'lock', 'lock_until')
+end
+return 1

@@ -1,0 +1,114 @@
+package record_test
+
+import (
+	"errors"
+	"testing"
+	"time"
+
+	"example.com/securemail/internal/record"
+	"example.com/securemail/internal/testserver"
+)
+
+func TestRevokeEndsAMailThatIsNotBeingSent(t *testing.T) {
+	r := testserver.StartRedis(t)
+	s := record.NewStore(r.Client, retention)
+	ctx := t.Context()
+	if err := s.Revoke(ctx, "none"); !errors.Is(err, record.ErrNotFound) {
+		t.Errorf("no record: got %v, want ErrNotFound", err)
+	}
+	prepare := map[string]func(m record.Mail){
+		"queued": func(m record.Mail) {},
+		"deferred": func(m record.Mail) {
+			if err := s.Defer(ctx, mustOpen(t, s, m), record.Result{}, time.Now().Add(time.Minute), true); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"abandoned": func(m record.Mail) {
+			mustOpen(t, s, m)
+			loseLock(t, r.Client, m.ID)
+		},
+	}
+	for name, prepare := range prepare {
+		m := newMail(name)
+		prepare(m)
+		for range 2 {
+			if err := s.RevokeUnopened(ctx, m); err != nil {
+				t.Fatal(err)
+			}
+		}
+		got, err := s.Status(ctx, name)
+		if err != nil || got.State != record.Revoked || got.Credential != record.CredentialRevoked || got.Kind != "key" || !got.ExpiresAt.Equal(m.ExpiresAt) {
+			t.Errorf("%s: got %+v, %v; want both revoked", name, got, err)
+		}
+		var ended *record.EndedError
+		if _, err := s.Open(ctx, m); !errors.As(err, &ended) || ended.Outcome != record.Revoked {
+			t.Errorf("%s: Open after Revoke: got %v, want ended as revoked", name, err)
+		}
+	}
+}
+
+func TestRevokeWhileTheMailIsSent(t *testing.T) {
+	s := record.NewStore(testserver.StartRedis(t).Client, retention)
+	ctx := t.Context()
+	ends := map[string]struct {
+		end  func(a *record.Attempt) error
+		want record.State
+	}{
+		"deferred": {func(a *record.Attempt) error { return s.Defer(ctx, a, record.Result{}, time.Now().Add(time.Hour), true) }, record.Revoked},
+		"accepted": {func(a *record.Attempt) error { return s.Accept(ctx, a, record.Result{}) }, record.Accepted},
+		"refused":  {func(a *record.Attempt) error { return s.End(ctx, a, record.Refused, record.Result{}) }, record.Refused},
+	}
+	for name, test := range ends {
+		a := mustOpen(t, s, newMail(name))
+		if err := s.Revoke(ctx, name); err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := s.Status(ctx, name); got.State != record.Sending || got.Credential != record.CredentialRevoked {
+			t.Errorf("%s: got %s, %s; want sending, revoked", name, got.State, got.Credential)
+		}
+		if err := s.Renew(ctx, a); !errors.Is(err, record.ErrLostLock) {
+			t.Errorf("%s: Renew: got %v, want ErrLostLock", name, err)
+		}
+		if err := test.end(a); err != nil {
+			t.Fatal(err)
+		}
+		got, _ := s.Status(ctx, name)
+		if got.State != test.want || got.Credential != record.CredentialRevoked || !got.NextTry.IsZero() {
+			t.Errorf("%s: got %s, %s, next try %v; want %s, revoked, none", name, got.State, got.Credential, got.NextTry, test.want)
+		}
+	}
+}
+
+// TestTheMailOfADeadCredentialIsNotSent: a worker that tries again after it was cut off finds the credential used.
+func TestTheMailOfADeadCredentialIsNotSent(t *testing.T) {
+	s := record.NewStore(testserver.StartRedis(t).Client, retention)
+	ctx := t.Context()
+	for _, test := range []struct {
+		was    record.Comparison
+		times  int
+		want   record.State
+		reason string
+	}{{record.Right, 1, record.Accepted, "used"}, {record.Wrong, record.MaxMisses, record.Expired, "locked"}} {
+		m := newMail(test.reason)
+		a := mustOpen(t, s, m)
+		for range test.times {
+			c, err := s.StartCheck(ctx, m.ID, "r", m.Purpose)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := s.Settle(ctx, c, test.was); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Defer(ctx, a, record.Result{Reason: "unconfirmed"}, time.Now(), true); err != nil {
+			t.Fatal(err)
+		}
+		var ended *record.EndedError
+		if _, err := s.Open(ctx, m); !errors.As(err, &ended) || ended.Outcome != test.want {
+			t.Errorf("Open: got %v, want ended as %s", err, test.want)
+		}
+		if got, _ := s.Status(ctx, m.ID); got.State != test.want || got.Reason != test.reason {
+			t.Errorf("got %s, %s; want %s, %s", got.State, got.Reason, test.want, test.reason)
+		}
+	}
+}
