@@ -99,17 +99,17 @@ func (c *Client) Verify(ctx context.Context, a Answer) error {
 
 // compare derives the secret and compares. Where there is none to compare with, it does the same work over a dummy.
 func (c *Client) compare(ring *keyring.Ring, check *record.Check, a Answer) (record.Comparison, error) {
-	tag := record.AddressTag(ring.Recipients(), a.ID, a.To)
-	asked := hmac.Equal([]byte(tag), []byte(check.Address)) && check.Purpose == a.Purpose && check.Live && !check.Limited
 	_, key := ring.Active()
 	p := credential.Params{Kind: credential.Code, ID: a.ID, Purpose: a.Purpose, To: a.To, Seed: make([]byte, seedSize)}
-	if asked {
+	if check.Live {
 		var found bool
 		if key, found, _ = c.ring.Key(check.KeyID); !found {
 			return "", fmt.Errorf("%w: %s", ErrKeyRing, check.KeyID)
 		}
 		p.Kind, p.Seed, p.Digits = credential.Kind(check.Kind), check.Seed, check.Digits
 	}
+	tag := record.AddressTag(ring.Recipients(), a.ID, a.To)
+	asked := hmac.Equal([]byte(tag), []byte(check.Address)) && check.Purpose == a.Purpose && check.Live && !check.Limited
 	secret, err := credential.Derive(key, p)
 	if err != nil {
 		return "", fmt.Errorf("check the answer: %w", err)

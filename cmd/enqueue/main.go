@@ -32,21 +32,21 @@ func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	logging.Disable() // go-redis would write to standard error what our own error says
-	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
+	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
 // errNo is for a question whose answer is no, and has been printed.
 var errNo = errors.New("no")
 
-func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
-	p := &program{environ: environ, stdout: stdout, stderr: stderr}
+func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
+	p := &program{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr}
 	started := false // what fails before is wrong use
 	root := &cobra.Command{
 		Use:   "enqueue",
-		Short: "Has keys, codes and TOTP secrets mailed, and tells how that went",
-		Long: `Has keys, codes and TOTP secrets mailed, and tells how that went.
+		Short: "Has keys, codes and TOTP secrets mailed, tells how that went, and checks what was typed",
+		Long: `Has keys, codes and TOTP secrets mailed, tells how that went, and checks what was typed.
 
-Exit codes: 0 yes, 1 no (such as refused), 2 wrong use, 75 could not tell (Redis out of reach, or the time was up).`,
+Exit codes: 0 yes, 1 no (such as refused, or a wrong answer), 2 wrong use, 75 could not tell (Redis out of reach, or the time was up).`,
 		Example: `  enqueue key alice@example.com --wait
   enqueue code alice@example.com --purpose sign-in --expires-in 5m`,
 		Args:              noCommand,
@@ -59,7 +59,8 @@ Exit codes: 0 yes, 1 no (such as refused), 2 wrong use, 75 could not tell (Redis
 	root.PersistentFlags().StringVar(&p.path, "config", "", "settings `FILE` (YAML); see deploy/config.example.yaml")
 	root.PersistentFlags().StringVar(&p.redisURL, "redis", "", "Redis `URL`, before file and environment (default: redis://127.0.0.1:6379)")
 	root.PersistentFlags().BoolVar(&p.json, "json", false, "one JSON object a line on standard output")
-	root.AddCommand(p.sendCommand(tasks.Key), p.sendCommand(tasks.Code), p.sendCommand(tasks.TOTP), p.statusCommand(), p.previewCommand())
+	root.AddCommand(p.sendCommand(tasks.Key), p.sendCommand(tasks.Code), p.sendCommand(tasks.TOTP), p.statusCommand(),
+		p.verifyCommand(), p.revokeCommand(), p.unlockCommand(), p.previewCommand())
 	root.SetFlagErrorFunc(flagError)
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -120,8 +121,10 @@ type wrongUse struct{ error }
 // program is what all subcommands share.
 type program struct {
 	path, redisURL string
+	keyRing        string
 	json           bool
 	environ        []string
+	stdin          io.Reader
 	stdout, stderr io.Writer
 }
 
@@ -129,6 +132,9 @@ func (p *program) settings() (config.Config, error) {
 	flags := map[string]string{}
 	if p.redisURL != "" {
 		flags["redis.url"] = p.redisURL
+	}
+	if p.keyRing != "" {
+		flags["keyring_file"] = p.keyRing
 	}
 	c, err := config.Load(config.Producer, p.path, p.environ, flags)
 	if err != nil {
@@ -143,12 +149,32 @@ func (p *program) connect() (*tasks.Client, *redis.Client, error) {
 	if err != nil {
 		return nil, nil, err
 	}
+	return open(c)
+}
+
+// connectToCheck is connect with the key ring.
+func (p *program) connectToCheck() (*tasks.Client, *redis.Client, error) {
+	c, err := p.settings()
+	if err != nil {
+		return nil, nil, err
+	}
+	if c.KeyRingFile == "" {
+		return nil, nil, wrongUse{errors.New("keyring_file (SECUREMAIL_KEYRING_FILE, --keyring): name the key ring file that the workers use")}
+	}
+	return open(c, tasks.WithKeyRingFile(c.KeyRingFile))
+}
+
+func (p *program) keyRingFlag(command *cobra.Command) {
+	command.Flags().StringVar(&p.keyRing, "keyring", "", "the workers' key ring `FILE`, before file and environment")
+}
+
+func open(c config.Config, more ...tasks.Option) (*tasks.Client, *redis.Client, error) {
 	rdb, err := c.Redis.ProducerClient()
 	if err != nil {
 		return nil, nil, wrongUse{err}
 	}
-	client, err := tasks.NewClient(rdb, tasks.WithMaxLife(tasks.Key, c.MaxLife.Key), tasks.WithMaxLife(tasks.Code, c.MaxLife.Code),
-		tasks.WithMaxLife(tasks.TOTP, c.MaxLife.TOTP))
+	client, err := tasks.NewClient(rdb, append(more, tasks.WithMaxLife(tasks.Key, c.MaxLife.Key), tasks.WithMaxLife(tasks.Code, c.MaxLife.Code),
+		tasks.WithMaxLife(tasks.TOTP, c.MaxLife.TOTP))...)
 	if err != nil {
 		rdb.Close()
 		return nil, nil, wrongUse{err}
@@ -161,7 +187,7 @@ func redisTrouble(rdb *redis.Client, err error) error {
 	var network *net.OpError
 	var reply redis.Error
 	switch {
-	case errors.Is(err, tasks.ErrInvalid), errors.Is(err, tasks.ErrNotFound):
+	case errors.Is(err, tasks.ErrInvalid), errors.Is(err, tasks.ErrNotFound), errors.Is(err, tasks.ErrKeyRing):
 		return err
 	case errors.As(err, &network):
 		err = network

@@ -11,7 +11,8 @@ import (
 )
 
 func (p *program) statusCommand() *cobra.Command {
-	return &cobra.Command{
+	var watch bool
+	command := &cobra.Command{
 		Use:   "status ID",
 		Short: "Tells where a mail stands",
 		Args:  one("id"),
@@ -21,6 +22,9 @@ func (p *program) statusCommand() *cobra.Command {
 				return err
 			}
 			defer rdb.Close()
+			if watch {
+				return p.follow(cmd.Context(), client, rdb, args[0])
+			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), redisTime)
 			defer cancel()
 			s, err := client.Status(ctx, args[0])
@@ -35,6 +39,8 @@ func (p *program) statusCommand() *cobra.Command {
 			return nil
 		},
 	}
+	command.Flags().BoolVar(&watch, "watch", false, "print every state until the mail has ended; then exit 0 if it was accepted, 1 if not")
+	return command
 }
 
 func (p *program) table(s tasks.Status) {
