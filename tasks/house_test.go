@@ -3,8 +3,10 @@ package tasks_test
 import (
 	"context"
 	"crypto/rand"
+	"fmt"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -70,6 +72,11 @@ func (h *house) mailed(kind tasks.Kind, to, purpose string, life ...time.Duratio
 	now := time.Now()
 	m := record.Mail{ID: p.ID, Kind: string(kind), Purpose: purpose, Seed: p.Seed, KeyID: kid, CreatedAt: now, ExpiresAt: now.Add(time.Hour),
 		Address: record.AddressTag(ring.Recipients(), p.ID, to)}
+	if kind == tasks.TOTP {
+		m.TOTP, err = credential.Seal(key, credential.Binding{Use: credential.UseTOTP, ID: p.ID, Purpose: purpose, To: to, KeyID: kid},
+			[]byte(secret.SharedSecret().Reveal()))
+		h.must(err)
+	}
 	if len(life) > 0 {
 		m.ExpiresAt = now.Add(life[0])
 	}
@@ -126,5 +133,48 @@ func (h *house) age(address string, by time.Duration) {
 	h.must(err)
 	for field := range fields {
 		h.must(h.redis.Client.HIncrBy(ctx, counters, field, -by.Milliseconds()).Err())
+	}
+}
+
+// commands records what go-redis sends, scripts by their hash.
+type commands struct {
+	redis.Hook
+	mu  sync.Mutex
+	all []string
+}
+
+func (c *commands) take() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	all := c.all
+	c.all = nil
+	return all
+}
+
+func (c *commands) add(cmds ...redis.Cmder) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, cmd := range cmds {
+		name := cmd.Name()
+		if name == "evalsha" {
+			name += fmt.Sprint(" ", cmd.Args()[1])
+		}
+		c.all = append(c.all, name)
+	}
+}
+
+func (c *commands) DialHook(next redis.DialHook) redis.DialHook { return next }
+
+func (c *commands) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		c.add(cmd)
+		return next(ctx, cmd)
+	}
+}
+
+func (c *commands) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		c.add(cmds...)
+		return next(ctx, cmds)
 	}
 }

@@ -34,7 +34,9 @@ type CredentialState string
 
 const (
 	CredentialLive    CredentialState = "live"    // it can be answered
-	CredentialUsed    CredentialState = "used"    // somebody answered right
+	CredentialPending CredentialState = "pending" // so can this one: a TOTP before its first right code
+	CredentialActive  CredentialState = "active"  // and this one: a TOTP after it
+	CredentialUsed    CredentialState = "used"    // somebody answered right; or a TOTP was exported
 	CredentialLocked  CredentialState = "locked"  // too many wrong answers
 	CredentialExpired CredentialState = "expired" // its life is over
 	CredentialRevoked CredentialState = "revoked" // the application withdrew it

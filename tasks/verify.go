@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"errors"
 	"fmt"
+	"time"
 
 	"example.com/securemail/internal/credential"
 	"example.com/securemail/internal/keyring"
@@ -63,10 +64,11 @@ var ErrKeyRing = errors.New("the key ring does not have the key that this secret
 var errNoRing = errors.New("tasks: to check answers the client needs WithKeyRingFile")
 
 // Verify returns nil if the answer is what was mailed, and then the secret is used up: of any number of right answers
-// one succeeds. An error is a [*WrongError]; or one that [IsRejected] knows; or [ErrInvalid], where To or Purpose could
+// one succeeds. For a TOTP the answer is the code that the authenticator shows; the first right one makes it active, and it
+// stays; each code succeeds once, and rejected is who comes with it again. An error is a [*WrongError]; or one that [IsRejected] knows; or [ErrInvalid], where To or Purpose could
 // not be those of any mail; or [ErrKeyRing]; or else Redis trouble, after which the answer may have been counted.
 //
-// A secret is locked after 5 wrong answers. 20 wrong answers in 24 hours to one recipient and purpose, over any
+// A secret is locked after 5 wrong answers, an active TOTP after 100 in a row. 20 wrong answers in 24 hours to one recipient and purpose, over any
 // number of mails, have all further ones rejected; [Client.Unlock] lifts that.
 func (c *Client) Verify(ctx context.Context, a Answer) error {
 	if c.ring == nil {
@@ -81,11 +83,11 @@ func (c *Client) Verify(ctx context.Context, a Answer) error {
 	if err != nil {
 		return fmt.Errorf("check the answer: %w", err)
 	}
-	was, err := c.compare(ring, check, a)
+	was, step, err := c.compare(ring, check, a)
 	if err != nil {
 		return errors.Join(err, c.records.GiveBack(ctx, check))
 	}
-	outcome, err := c.records.Settle(ctx, check, was)
+	outcome, err := c.records.Settle(ctx, check, was, step)
 	switch {
 	case err != nil:
 		return fmt.Errorf("check the answer: %w", err)
@@ -98,29 +100,50 @@ func (c *Client) Verify(ctx context.Context, a Answer) error {
 }
 
 // compare derives the secret and compares. Where there is none to compare with, it does the same work over a dummy.
-func (c *Client) compare(ring *keyring.Ring, check *record.Check, a Answer) (record.Comparison, error) {
+func (c *Client) compare(ring *keyring.Ring, check *record.Check, a Answer) (was record.Comparison, step int64, err error) {
 	_, key := ring.Active()
 	p := credential.Params{Kind: credential.Code, ID: a.ID, Purpose: a.Purpose, To: a.To, Seed: make([]byte, seedSize)}
 	if check.Live {
-		var found bool
-		if key, found, _ = c.ring.Key(check.KeyID); !found {
-			return "", fmt.Errorf("%w: %s", ErrKeyRing, check.KeyID)
+		if key, err = c.keyOf(check); err != nil {
+			return "", 0, err
 		}
 		p.Kind, p.Seed, p.Digits = credential.Kind(check.Kind), check.Seed, check.Digits
 	}
-	tag := record.AddressTag(ring.Recipients(), a.ID, a.To)
-	asked := hmac.Equal([]byte(tag), []byte(check.Address)) && check.Purpose == a.Purpose && check.Live && !check.Limited
+	asked := isOf(ring, check, a) && !check.Limited
 	secret, err := credential.Derive(key, p)
 	if err != nil {
-		return "", fmt.Errorf("check the answer: %w", err)
+		return "", 0, fmt.Errorf("check the answer: %w", err)
 	}
-	switch matches := secret.Match(a.Typed); {
+	matches := secret.Match(a.Typed)
+	if asked && p.Kind == credential.TOTP {
+		shared, err := unsealTOTP(key, check, a)
+		if err != nil {
+			return "", 0, err
+		}
+		step, matches = credential.MatchTOTP(shared, a.Typed, time.Now())
+	}
+	switch {
 	case !asked:
-		return record.NotCompared, nil
+		return record.NotCompared, 0, nil
 	case matches:
-		return record.Right, nil
+		return record.Right, step, nil
 	}
-	return record.Wrong, nil
+	return record.Wrong, 0, nil
+}
+
+// keyOf returns the ring key that the credential was made with.
+func (c *Client) keyOf(check *record.Check) ([]byte, error) {
+	key, found, _ := c.ring.Key(check.KeyID) // an error leaves the ring that was read before
+	if !found {
+		return nil, fmt.Errorf("%w: %s", ErrKeyRing, check.KeyID)
+	}
+	return key, nil
+}
+
+// isOf reports whether the record is of a credential that can be answered, and was mailed to where a says and for what.
+func isOf(ring *keyring.Ring, check *record.Check, a Answer) bool {
+	tag := record.AddressTag(ring.Recipients(), a.ID, a.To)
+	return hmac.Equal([]byte(tag), []byte(check.Address)) && check.Purpose == a.Purpose && check.Live
 }
 
 // canonical returns a as the mail has it. Its errors hold no address.

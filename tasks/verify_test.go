@@ -1,17 +1,12 @@
 package tasks_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/redis/go-redis/v9"
 
 	"example.com/securemail/internal/keyring"
 	"example.com/securemail/tasks"
@@ -140,89 +135,6 @@ func TestATaskRewrittenToAnotherAddress(t *testing.T) {
 	}
 }
 
-// all asks n times at once, with the answers of one function, and counts what was told.
-func all(t *testing.T, c *tasks.Client, n int, answer func(int) tasks.Answer) map[string]int {
-	t.Helper()
-	said := make([]string, n)
-	var group sync.WaitGroup
-	for i := range n {
-		group.Go(func() { said[i] = told(c.Verify(context.Background(), answer(i))) })
-	}
-	group.Wait()
-	count := map[string]int{}
-	for _, s := range said {
-		count[s]++
-	}
-	return count
-}
-
-func rounds() int {
-	if testing.Short() {
-		return 50
-	}
-	return 500
-}
-
-func TestOfAHundredRightAnswersOneWins(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t)
-	for round := range rounds() {
-		a := h.mailed(tasks.Code, alice, "sign-in")
-		if got := all(t, h.client, 100, func(int) tasks.Answer { return a }); got["right"] != 1 || got["rejected"] != 99 {
-			t.Fatalf("round %d: got %v, want 1 right and 99 rejected", round, got)
-		}
-	}
-}
-
-func TestOfAHundredWrongAnswersFiveCount(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t)
-	for round := range rounds() {
-		a := h.mailed(tasks.Code, fmt.Sprintf("user%d@example.com", round), "sign-in")
-		got := all(t, h.client, 100, func(int) tasks.Answer { return wrong(a) })
-		for left := range 5 {
-			if got[fmt.Sprintf("wrong, %d left", left)] != 1 {
-				t.Fatalf("round %d: got %v, want each number of tries left once", round, got)
-			}
-		}
-		if got["rejected"] != 95 {
-			t.Fatalf("round %d: got %v, want 95 rejected", round, got)
-		}
-		if misses := h.charges(a.To); misses != 5 {
-			t.Fatalf("round %d: %d misses of the recipient are counted, want 5", round, misses)
-		}
-	}
-}
-
-func TestTwentyMissesOfOneRecipient(t *testing.T) {
-	h := newHouse(t)
-	var answers []tasks.Answer
-	for range 50 {
-		answers = append(answers, h.mailed(tasks.Code, alice, "sign-in"))
-	}
-	got := all(t, h.client, 200, func(i int) tasks.Answer { return wrong(answers[i%50]) })
-	if evaluated := 200 - got["rejected"]; evaluated != 20 {
-		t.Errorf("got %v: %d answers evaluated, want 20", got, evaluated)
-	}
-	if got := told(h.client.Verify(t.Context(), answers[49])); got != "rejected" {
-		t.Errorf("the right answer of a limited recipient: got %s, want rejected", got)
-	}
-	// Another purpose and another recipient are not limited with it.
-	for _, a := range []tasks.Answer{h.mailed(tasks.Code, alice, "recovery"), h.mailed(tasks.Code, "bob@example.com", "sign-in")} {
-		if got := told(h.client.Verify(t.Context(), a)); got != "right" {
-			t.Errorf("%s of %s: got %s, want right", a.Purpose, a.To, got)
-		}
-	}
-	// The rejected answer used nothing up: a day later it is right.
-	h.age(alice, 24*time.Hour)
-	if got := told(h.client.Verify(t.Context(), answers[49])); got != "right" {
-		t.Errorf("a day later: got %s, want right", got)
-	}
-	if misses := h.charges(alice); misses != 0 {
-		t.Errorf("a day later %d misses are still kept", misses)
-	}
-}
-
 // TestUnknownExpiredAndWrongRunTheSameCommands: who watches the clock learns nothing from what they cost.
 func TestUnknownExpiredAndWrongRunTheSameCommands(t *testing.T) {
 	h := newHouse(t)
@@ -262,52 +174,6 @@ func TestAnUnknownKeyIDIsNoMiss(t *testing.T) {
 	}
 }
 
-// TestRingRotationWhileAnswersAreChecked adds, activates and removes keys while mails are made and answers checked.
-func TestRingRotationWhileAnswersAreChecked(t *testing.T) {
-	t.Parallel()
-	h := newHouse(t)
-	checker := h.newClient()
-	var checked atomic.Int32
-	answers := make(chan tasks.Answer)
-	var group sync.WaitGroup
-	for range 4 {
-		group.Go(func() {
-			for a := range answers {
-				if got := told(checker.Verify(context.Background(), a)); got != "right" {
-					t.Errorf("got %s, want right", got)
-				}
-				checked.Add(1)
-			}
-		})
-	}
-	mailed := 0
-	for range 3 {
-		old, err := keyring.Load(h.ring)
-		h.must(err)
-		oldKID, _ := old.Active()
-		kid, err := keyring.Add(h.ring)
-		h.must(err)
-		for begun := time.Now(); time.Since(begun) < 1100*time.Millisecond; mailed++ { // in which every process reads the file again
-			answers <- h.mailed(tasks.Key, fmt.Sprintf("user%d@example.com", mailed), "sign-in")
-		}
-		h.must(keyring.Activate(h.ring, kid))
-		for range 200 {
-			answers <- h.mailed(tasks.Key, fmt.Sprintf("user%d@example.com", mailed), "sign-in")
-			mailed++
-		}
-		// The longest life of the old key's mails is over when all of them are answered.
-		for deadline := time.Now().Add(time.Minute); int(checked.Load()) < mailed && time.Now().Before(deadline); {
-			time.Sleep(time.Millisecond)
-		}
-		h.must(keyring.Remove(h.ring, oldKID))
-	}
-	close(answers)
-	group.Wait()
-	if int(checked.Load()) != mailed || mailed < 1000 {
-		t.Errorf("%d mailed, %d checked; want 1,000 and more, all checked", mailed, checked.Load())
-	}
-}
-
 func TestAClientThatOnlySendsCannotCheck(t *testing.T) {
 	h := newHouse(t)
 	client, err := tasks.NewClient(h.rdb)
@@ -317,48 +183,5 @@ func TestAClientThatOnlySendsCannotCheck(t *testing.T) {
 	}
 	if _, err := tasks.NewClient(h.rdb, tasks.WithKeyRingFile(h.ring+"-not")); err == nil {
 		t.Error("a key ring that is not there was taken")
-	}
-}
-
-// commands records what go-redis sends, scripts by their hash.
-type commands struct {
-	redis.Hook
-	mu  sync.Mutex
-	all []string
-}
-
-func (c *commands) take() []string {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	all := c.all
-	c.all = nil
-	return all
-}
-
-func (c *commands) add(cmds ...redis.Cmder) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, cmd := range cmds {
-		name := cmd.Name()
-		if name == "evalsha" {
-			name += fmt.Sprint(" ", cmd.Args()[1])
-		}
-		c.all = append(c.all, name)
-	}
-}
-
-func (c *commands) DialHook(next redis.DialHook) redis.DialHook { return next }
-
-func (c *commands) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
-	return func(ctx context.Context, cmd redis.Cmder) error {
-		c.add(cmd)
-		return next(ctx, cmd)
-	}
-}
-
-func (c *commands) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
-	return func(ctx context.Context, cmds []redis.Cmder) error {
-		c.add(cmds...)
-		return next(ctx, cmds)
 	}
 }

@@ -8,7 +8,7 @@
 // The derivation is fixed: its text "securemail/credential/v1" changes before any byte of its output does.
 //
 // [Derive] makes a [Credential]; [Credential.Match] compares what was typed. A TOTP is answered with a code of the
-// moment instead of the secret: [Normalize] cleans it, package otpauth computes what it must be.
+// moment instead of the secret: [MatchTOTP]. A TOTP secret that outlives its mail is kept [Seal]ed.
 package credential
 
 import (

@@ -20,6 +20,7 @@ import (
 // How often an answer may be wrong.
 const (
 	MaxMisses          = 5              // of one credential, which is then locked
+	MaxMissesActive    = 100            // in a row of an active TOTP, which is then locked (NIST SP 800-63B-4 section 3.2.2)
 	MaxRecipientMisses = 20             // of one recipient and purpose, across mails, in any MissWindow
 	MissWindow         = 24 * time.Hour // also what an answer whose process died counts for
 )
@@ -42,19 +43,19 @@ type Check struct {
 	KeyID    string
 	Seed     []byte
 	Digits   int
-	Live     bool // the credential can be used up, as far as could be seen when the record was read
-	Limited  bool // the recipient's counter is full, so the answer must not be compared
+	TOTP     []byte // the sealed secret; empty for the other kinds
+	Live     bool   // the credential can be used up, as far as could be seen when the record was read
+	Limited  bool   // the recipient's counter is full, so the answer must not be compared
 	counters string
 	charge   string // the field of the counters that holds this call's charge
 	token    string
 }
 
-// Outcome is what an answer came to. Unless it is right or wrong, the credential is dead, and State says how; empty
-// where there is no such credential.
+// Outcome is what an answer came to. Where it is neither right nor wrong, there is nothing to answer: the credential is dead,
+// or is none, or the code of a TOTP was used before.
 type Outcome struct {
 	Right, Wrong bool
 	TriesLeft    int // of a wrong answer
-	State        CredentialState
 }
 
 var (
@@ -104,7 +105,7 @@ func (s *Store) StartCheck(ctx context.Context, id, recipient, purpose string) (
 	err := repeat(ctx, func() (err error) {
 		// The two keys are in different slots of a cluster, which a pipeline may be and a script may not.
 		pipe := s.rdb.Pipeline()
-		read = pipe.HMGet(ctx, key(id), "kind", "purpose", "to", "kid", "seed", "digits", "cred", "expires")
+		read = pipe.HMGet(ctx, key(id), checkFields...)
 		charge := chargeScript.EvalSha(ctx, pipe, []string{c.counters}, args...)
 		pipe.Exec(ctx) // every command has its own error
 		if redis.HasErrorPrefix(charge.Err(), "NOSCRIPT") {
@@ -116,6 +117,17 @@ func (s *Store) StartCheck(ctx context.Context, id, recipient, purpose string) (
 	if err != nil {
 		return nil, fmt.Errorf("read the record and charge the recipient's counter: %w", err)
 	}
+	c.Limited = reply[0] == 0
+	if err := c.scan(read, reply[1]); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+var checkFields = []string{"kind", "purpose", "to", "kid", "seed", "digits", "totp", "cred", "expires"}
+
+// scan takes over what was read of the record at now, by Redis's clock.
+func (c *Check) scan(read *redis.SliceCmd, now int64) error {
 	var f struct {
 		Kind    string `redis:"kind"`
 		Purpose string `redis:"purpose"`
@@ -123,29 +135,35 @@ func (s *Store) StartCheck(ctx context.Context, id, recipient, purpose string) (
 		KeyID   string `redis:"kid"`
 		Seed    []byte `redis:"seed"`
 		Digits  int    `redis:"digits"`
+		TOTP    []byte `redis:"totp"`
 		Cred    string `redis:"cred"`
 		Expires int64  `redis:"expires"`
 	}
 	if err := read.Scan(&f); err != nil {
-		return nil, fmt.Errorf("read the record: %w", err)
+		return fmt.Errorf("read the record: %w", err)
 	}
-	c.Kind, c.Purpose, c.Address, c.KeyID, c.Seed, c.Digits = f.Kind, f.Purpose, f.Address, f.KeyID, f.Seed, f.Digits
-	c.Limited = reply[0] == 0
-	c.Live = CredentialState(f.Cred) == CredentialLive && f.Expires > reply[1] // both by Redis's clock
-	return c, nil
+	c.Kind, c.Purpose, c.Address, c.KeyID, c.Seed, c.Digits, c.TOTP = f.Kind, f.Purpose, f.Address, f.KeyID, f.Seed, f.Digits, f.TOTP
+	switch CredentialState(f.Cred) {
+	case CredentialLive, CredentialPending:
+		c.Live = f.Expires > now
+	case CredentialActive:
+		c.Live = true
+	}
+	return nil
 }
 
 // Settle writes down what comparing came to, and gives the charge back unless the answer was a miss. Whatever was
-// compared, it sends the same commands. A right answer may find that another one came first.
+// compared, it sends the same commands. A right answer may find that another one came first. step is the time step that
+// a right code of a TOTP is of, otherwise 0.
 //
 // On a cluster the two commands reach different servers. The charge of a right answer is then given back even if the
 // other server is out of reach; who knew the secret has guessed nothing.
-func (s *Store) Settle(ctx context.Context, c *Check, was Comparison) (Outcome, error) {
+func (s *Store) Settle(ctx context.Context, c *Check, was Comparison, step int64) (Outcome, error) {
 	giveBack := c.charge
 	if was == Wrong {
 		giveBack = "-" // a field that is never there
 	}
-	args := []any{c.token, string(was), MaxMisses}
+	args := []any{c.token, string(was), step, MaxMisses, MaxMissesActive, s.retention.Milliseconds()}
 	var text string
 	err := repeat(ctx, func() (err error) {
 		pipe := s.rdb.Pipeline()
@@ -177,10 +195,8 @@ func readOutcome(text string) Outcome {
 	case "wrong":
 		left, _ := strconv.Atoi(number) // the script made the number
 		return Outcome{Wrong: true, TriesLeft: left}
-	case "unknown":
-		return Outcome{}
 	}
-	return Outcome{State: CredentialState(word)}
+	return Outcome{}
 }
 
 // GiveBack undoes the charge of a check that cannot be carried out.

@@ -32,6 +32,15 @@
 //	      ├───────────────────▶ revoked     Revoke
 //	      └───────────────────▶ expired     by the clock alone; nothing writes it down
 //
+// A TOTP starts as pending, which is live for it, and goes to active instead of used:
+//
+//	pending ──right answer──▶ active ─┬─▶ locked      MaxMissesActive wrong answers in a row
+//	                                  ├─▶ used        Export: the application checks its codes from now on
+//	                                  └─▶ revoked
+//
+// The record of an active TOTP has no end. What is used up by a right answer is its time step: no answer of that step or of
+// an earlier one is right any more (RFC 6238 section 5.2).
+//
 // Revoke also ends a mail that is queued or deferred. The mail of a credential that is dead is not sent any more: the next
 // Open ends it, as accepted if the credential was used, because then it was evidently mailed.
 //
@@ -115,6 +124,7 @@ type Mail struct {
 	KeyID     string // of the key ring's active key
 	Digits    int    // of a code; 0 for the other kinds
 	Address   string // what [AddressTag] makes of the recipient's address
+	TOTP      []byte // the shared secret of a TOTP, sealed under KeyID; empty for the other kinds
 	CreatedAt time.Time
 	ExpiresAt time.Time
 }
@@ -170,7 +180,7 @@ var (
 func (s *Store) Open(ctx context.Context, m Mail) (*Attempt, error) {
 	a := &Attempt{Mail: m, token: rand.Text()}
 	reply, err := openScript.Run(ctx, s.rdb, []string{key(m.ID)}, a.token, LockTime.Milliseconds(), m.Kind, m.Purpose, m.Seed, m.KeyID,
-		m.Digits, m.CreatedAt.UnixMilli(), m.ExpiresAt.UnixMilli(), m.ExpiresAt.Add(s.retention).UnixMilli(), m.Address).StringSlice()
+		m.Digits, m.CreatedAt.UnixMilli(), m.ExpiresAt.UnixMilli(), m.ExpiresAt.Add(s.retention).UnixMilli(), m.Address, m.TOTP).StringSlice()
 	if err != nil {
 		return nil, fmt.Errorf("open the record: %w", err)
 	}

@@ -54,7 +54,9 @@ func TestRevokeWhileTheMailIsSent(t *testing.T) {
 		end  func(a *record.Attempt) error
 		want record.State
 	}{
-		"deferred": {func(a *record.Attempt) error { return s.Defer(ctx, a, record.Result{}, time.Now().Add(time.Hour), true) }, record.Revoked},
+		"deferred": {func(a *record.Attempt) error {
+			return s.Defer(ctx, a, record.Result{}, time.Now().Add(time.Hour), true)
+		}, record.Revoked},
 		"accepted": {func(a *record.Attempt) error { return s.Accept(ctx, a, record.Result{}) }, record.Accepted},
 		"refused":  {func(a *record.Attempt) error { return s.End(ctx, a, record.Refused, record.Result{}) }, record.Refused},
 	}
@@ -96,7 +98,7 @@ func TestTheMailOfADeadCredentialIsNotSent(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.Settle(ctx, c, test.was); err != nil {
+			if _, err := s.Settle(ctx, c, test.was, 0); err != nil {
 				t.Fatal(err)
 			}
 		}

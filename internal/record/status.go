@@ -12,6 +12,8 @@ type CredentialState string
 // The states of a credential. The last four are final.
 const (
 	CredentialLive    CredentialState = "live"
+	CredentialPending CredentialState = "pending" // a TOTP before its first right code
+	CredentialActive  CredentialState = "active"  // and after it
 	CredentialUsed    CredentialState = "used"
 	CredentialLocked  CredentialState = "locked"
 	CredentialExpired CredentialState = "expired"
@@ -68,7 +70,7 @@ func (s *Store) Status(ctx context.Context, id string) (Status, error) {
 		return Status{}, ErrNotFound
 	}
 	credential := CredentialState(f.Cred)
-	if credential == CredentialLive && time.Now().After(moment(f.Expires)) {
+	if (credential == CredentialLive || credential == CredentialPending) && time.Now().After(moment(f.Expires)) {
 		credential = CredentialExpired // nothing writes this down: time alone ends it
 	}
 	return Status{id, f.Kind, f.Purpose, State(f.State), credential, f.Reason, f.Code, f.Enhanced, f.Relay, f.QueueID, f.Sending, f.Tries,

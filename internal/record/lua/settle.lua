@@ -42,5 +42,7 @@ if ARGV[9] == '0' and lock == ARGV[1] then
   redis.call('HINCRBY', KEYS[1], 'tries', -1)
 end
 redis.call('HDEL', KEYS[1], 'lock', 'lock_until')
-redis.call('PEXPIREAT', KEYS[1], ARGV[10])
+if r[4] ~= 'active' then -- which has no end
+  redis.call('PEXPIREAT', KEYS[1], ARGV[10])
+end
 return 0
