@@ -2,7 +2,6 @@ package tasks
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -61,7 +60,7 @@ func NewClient(rdb redis.UniversalClient, options ...Option) (*Client, error) {
 	return c, nil
 }
 
-// sendTries is how often Send offers a task to Redis when the answer is lost.
+// sendTries is how often a task is offered to Redis when the answer is lost.
 const sendTries = 3
 
 // Send queues m and returns its id, which is to be kept where only the person's own session finds it: whoever has
@@ -74,16 +73,8 @@ func (c *Client) Send(ctx context.Context, m Mail) (id string, err error) {
 	if err != nil {
 		return "", err
 	}
-	for range sendTries {
-		_, err = c.queue.EnqueueContext(ctx, task)
-		// The id is this call's own, or stands for the same mail: it is there already, because the reply to an
-		// earlier try was lost (also inside go-redis, which repeats by itself) or because the caller asks again.
-		if err == nil || errors.Is(err, asynq.ErrTaskIDConflict) {
-			return id, nil
-		}
-		if ctx.Err() != nil {
-			break
-		}
+	if err := c.enqueue(ctx, task); err != nil {
+		return "", err
 	}
-	return "", fmt.Errorf("queue the mail: %w", err)
+	return id, nil
 }

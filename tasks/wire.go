@@ -96,8 +96,12 @@ func newTask(m Mail, ceiling map[Kind]time.Duration, now time.Time) (*asynq.Task
 	if err != nil {
 		return nil, "", err
 	}
-	return asynq.NewTask(Type, body, asynq.TaskID(t.ID), asynq.Queue(queueOf(m.Kind)), asynq.MaxRetry(maxRetry),
-		asynq.Timeout(handlerTimeout), asynq.Retention(retention)), t.ID, nil
+	return newAsynqTask(body, t.ID, m.Kind), t.ID, nil
+}
+
+func newAsynqTask(body []byte, taskID string, kind Kind) *asynq.Task {
+	return asynq.NewTask(Type, body, asynq.TaskID(taskID), asynq.Queue(queueOf(kind)), asynq.MaxRetry(maxRetry),
+		asynq.Timeout(handlerTimeout), asynq.Retention(retention))
 }
 
 func (t Task) encode() ([]byte, error) {

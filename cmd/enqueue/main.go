@@ -60,7 +60,7 @@ Exit codes: 0 yes, 1 no (such as refused, or a wrong answer), 2 wrong use, 75 co
 	root.PersistentFlags().StringVar(&p.redisURL, "redis", "", "Redis `URL`, before file and environment (default: redis://127.0.0.1:6379)")
 	root.PersistentFlags().BoolVar(&p.json, "json", false, "one JSON object a line on standard output")
 	root.AddCommand(p.sendCommand(tasks.Key), p.sendCommand(tasks.Code), p.sendCommand(tasks.TOTP), p.statusCommand(),
-		p.verifyCommand(), p.revokeCommand(), p.unlockCommand(), p.previewCommand())
+		p.verifyCommand(), p.resendCommand(), p.revokeCommand(), p.unlockCommand(), p.previewCommand())
 	root.SetFlagErrorFunc(flagError)
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -80,10 +80,15 @@ Exit codes: 0 yes, 1 no (such as refused, or a wrong answer), 2 wrong use, 75 co
 		return exitUsage
 	case errors.Is(err, tasks.ErrInvalid), errors.As(err, new(wrongUse)):
 		return exitUsage
-	case errors.Is(err, tasks.ErrNotFound):
+	case isNo(err):
 		return exitNo
 	}
 	return exitTempFail
+}
+
+// isNo knows the errors that are an answer.
+func isNo(err error) bool {
+	return errors.Is(err, tasks.ErrNotFound) || errors.Is(err, tasks.ErrStillSending) || tasks.IsRejected(err)
 }
 
 // noCommand refuses what is no command. It does not repeat an address: this text may end up in a log.
@@ -187,7 +192,7 @@ func redisTrouble(rdb *redis.Client, err error) error {
 	var network *net.OpError
 	var reply redis.Error
 	switch {
-	case errors.Is(err, tasks.ErrInvalid), errors.Is(err, tasks.ErrNotFound), errors.Is(err, tasks.ErrKeyRing):
+	case errors.Is(err, tasks.ErrInvalid), errors.Is(err, tasks.ErrKeyRing), isNo(err):
 		return err
 	case errors.As(err, &network):
 		err = network

@@ -48,12 +48,16 @@ func (p *program) sendCommand(kind tasks.Kind) *cobra.Command {
 	flags.StringVar(&mail.Locale, "locale", "", "`LANGUAGE` of the mail, such as en")
 	flags.StringArrayVar(&vars, "var", nil, "a value for the template as `NAME=VALUE`, such as name=Alice; repeatable")
 	flags.StringVar(&mail.IdempotencyKey, "idempotency-key", "", "repeated calls with the same `KEY`, recipient and purpose send one mail")
-	flags.BoolVar(&wait, "wait", false, "wait until the mail has ended, and say how")
-	flags.DurationVar(&timeout, "timeout", 30*time.Second, "for how long --wait waits, a `DURATION`")
+	waitFlags(command, &wait, &timeout)
 	if kind == tasks.TOTP {
 		flags.StringVar(&mail.Account, "account", "", "`NAME` of the entry in the authenticator (default: the address)")
 	}
 	return command
+}
+
+func waitFlags(command *cobra.Command, wait *bool, timeout *time.Duration) {
+	command.Flags().BoolVar(wait, "wait", false, "wait until the mail has ended, and say how")
+	command.Flags().DurationVar(timeout, "timeout", 30*time.Second, "for how long --wait waits, a `DURATION`")
 }
 
 func parseVars(given []string) (map[string]string, error) {
@@ -85,9 +89,7 @@ func (p *program) send(ctx context.Context, mail tasks.Mail, wait bool, timeout 
 	} else if !wait {
 		p.print(tasks.Status{ID: id, State: tasks.Queued})
 	}
-	if !served(rdb) {
-		fmt.Fprintf(p.stderr, "enqueue: warning: no worker is running on the Redis at %s; the mail waits for one\n", rdb.Options().Addr)
-	}
+	p.warnUnlessServed(rdb)
 	if !wait {
 		return nil
 	}
@@ -135,6 +137,12 @@ func (p *program) print(s tasks.Status) {
 		line += "  again at " + s.NextTry.Format(time.RFC3339)
 	}
 	fmt.Fprintln(p.stdout, strings.TrimRight(line, " "))
+}
+
+func (p *program) warnUnlessServed(rdb *redis.Client) {
+	if !served(rdb) {
+		fmt.Fprintf(p.stderr, "enqueue: warning: no worker is running on the Redis at %s; the mail waits for one\n", rdb.Options().Addr)
+	}
 }
 
 // served reports whether a live worker takes mails. Where that cannot be told, there is nothing to warn of.

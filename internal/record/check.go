@@ -163,15 +163,16 @@ func (s *Store) Settle(ctx context.Context, c *Check, was Comparison, step int64
 	if was == Wrong {
 		giveBack = "-" // a field that is never there
 	}
+	keys := []string{key(c.ID), sealedKey(c.ID)}
 	args := []any{c.token, string(was), step, MaxMisses, MaxMissesActive, s.retention.Milliseconds()}
 	var text string
 	err := repeat(ctx, func() (err error) {
 		pipe := s.rdb.Pipeline()
-		answer := answerScript.EvalSha(ctx, pipe, []string{key(c.ID)}, args...)
+		answer := answerScript.EvalSha(ctx, pipe, keys, args...)
 		pipe.HDel(ctx, c.counters, giveBack)
 		pipe.Exec(ctx) // a charge that could not be given back stays: the limit errs on the strict side
 		if redis.HasErrorPrefix(answer.Err(), "NOSCRIPT") {
-			answer = answerScript.Eval(ctx, s.rdb, []string{key(c.ID)}, args...)
+			answer = answerScript.Eval(ctx, s.rdb, keys, args...)
 		}
 		text, err = answer.Text()
 		return err

@@ -3,7 +3,8 @@
 // and the application that asked for the mail, can rely on.
 //
 // A record is one hash, securemail:{<id>}, which lives until the secret expires plus a retention (7 days by default).
-// It holds the seed but neither the secret nor the address. What is counted per recipient is in another hash,
+// It holds the seed but neither the secret nor the address. What a resend needs is sealed in a key beside it,
+// securemail:{<id>}:mail, which goes when the credential dies. What is counted per recipient is in another hash,
 // securemail:{r:<keyed hash of the address>}. Whatever changes one is one Lua script over that one, so that two workers,
 // or one worker and a dead connection's second try, cannot interleave, and the two may be in different slots of a cluster.
 //
@@ -16,7 +17,8 @@
 //	                     ▼  │ Open
 //	                   deferred
 //
-// A mail that has no record yet is queued: the task is in asynq's hands alone. sending means that a worker holds the
+// A mail that has no record yet is queued: the task is in asynq's hands alone. A mail that has ended is queued again for a
+// resend, as long as its credential lives: the sending counts one up, and all of the above begins again. sending means that a worker holds the
 // send lock, or held it when it died. deferred means that a try failed and another will follow. The five outcomes
 // are final: no script leaves them again, with one exception. A worker that was cut off after the relay's 250 may find
 // that another one has meanwhile given the mail up; accepted then wins, because it is what happened.
@@ -125,16 +127,17 @@ type Mail struct {
 	Digits    int    // of a code; 0 for the other kinds
 	Address   string // what [AddressTag] makes of the recipient's address
 	TOTP      []byte // the shared secret of a TOTP, sealed under KeyID; empty for the other kinds
+	Sealed    []byte // what a resend needs, sealed under KeyID
+	Sending   int    // 0 for the first sending, one more for every resend
 	CreatedAt time.Time
 	ExpiresAt time.Time
 }
 
 // Attempt is one try to send a mail, under the send lock. What the record had before counts more than what the task
-// says: a mail that was opened before keeps its seed and key id, and with them its secret.
+// says: a mail that was opened before keeps its seed and key id, and with them its secret, on a resend too.
 type Attempt struct {
 	Mail
-	Sending int // 0 for the first sending, one more for every resend
-	Try     int // of this sending, from 1
+	Try int // of this sending, from 1
 	// LastReason and LastRelay are what the try before came to; empty for the first one.
 	LastReason, LastRelay string
 	token                 string
@@ -179,8 +182,8 @@ var (
 // [*LockedError] or an [*EndedError] where there is nothing to send now, or ever.
 func (s *Store) Open(ctx context.Context, m Mail) (*Attempt, error) {
 	a := &Attempt{Mail: m, token: rand.Text()}
-	reply, err := openScript.Run(ctx, s.rdb, []string{key(m.ID)}, a.token, LockTime.Milliseconds(), m.Kind, m.Purpose, m.Seed, m.KeyID,
-		m.Digits, m.CreatedAt.UnixMilli(), m.ExpiresAt.UnixMilli(), m.ExpiresAt.Add(s.retention).UnixMilli(), m.Address, m.TOTP).StringSlice()
+	reply, err := openScript.Run(ctx, s.rdb, []string{key(m.ID), sealedKey(m.ID)}, a.token, LockTime.Milliseconds(), m.Kind, m.Purpose, m.Seed, m.KeyID,
+		m.Digits, m.CreatedAt.UnixMilli(), m.ExpiresAt.UnixMilli(), m.ExpiresAt.Add(s.retention).UnixMilli(), m.Address, m.TOTP, m.Sealed, m.Sending).StringSlice()
 	if err != nil {
 		return nil, fmt.Errorf("open the record: %w", err)
 	}

@@ -28,7 +28,7 @@ func (s *Store) RevokeUnopened(ctx context.Context, m Mail) error {
 }
 
 func (s *Store) revoke(ctx context.Context, id string, args ...any) error {
-	found, err := revokeScript.Run(ctx, s.rdb, []string{key(id)}, append([]any{s.retention.Milliseconds()}, args...)...).Bool()
+	found, err := revokeScript.Run(ctx, s.rdb, []string{key(id), sealedKey(id)}, append([]any{s.retention.Milliseconds()}, args...)...).Bool()
 	if err != nil {
 		return fmt.Errorf("revoke the credential: %w", err)
 	}

@@ -1,5 +1,6 @@
 -- Settles one answer to a credential: counts the miss, or uses the credential up. A TOTP is not used up, its time step is.
 -- KEYS[1] the record
+-- KEYS[2] the sealed mail
 -- ARGV    token, "right" or "wrong" or "none" (it was not compared), time step of a right TOTP code,
 --         misses at which the credential is locked, misses in a row at which an active TOTP is, retention in ms
 -- returns right, wrong:<tries left>, unknown, replayed, or the state that leaves nothing to answer
@@ -31,6 +32,7 @@ if ARGV[2] == 'wrong' then
   if left <= 0 then
     redis.call('HSET', KEYS[1], 'cred', 'locked')
     redis.call('HDEL', KEYS[1], 'totp')
+    redis.call('DEL', KEYS[2])
     if cred == 'active' then -- which had no end
       redis.call('PEXPIRE', KEYS[1], ARGV[6])
     end
@@ -38,6 +40,7 @@ if ARGV[2] == 'wrong' then
 elseif cred == 'live' then
   answer = 'right'
   redis.call('HSET', KEYS[1], 'cred', 'used')
+  redis.call('DEL', KEYS[2])
 else
   if tonumber(ARGV[3]) <= step then
     return 'replayed'
@@ -45,6 +48,7 @@ else
   answer = 'right'
   redis.call('HSET', KEYS[1], 'cred', 'active', 'step', ARGV[3], 'misses', 0)
   redis.call('PERSIST', KEYS[1])
+  redis.call('DEL', KEYS[2])
 end
 -- Only an active TOTP has more calls than misses. Of those the last hundred and more are kept, so that a repeated call
 -- finds its own.

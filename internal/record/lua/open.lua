@@ -1,14 +1,20 @@
 -- Takes the send lock of a mail and counts a try.
 -- KEYS[1] the record
+-- KEYS[2] the sealed mail, for resends
 -- ARGV    token, lock time in ms, kind, purpose, seed, key id, digits, created, expires, time the record goes (all ms),
---         tag of the address, sealed secret of a TOTP ("" for the other kinds)
+--         tag of the address, sealed secret of a TOTP ("" for the other kinds), sealed mail, number of the sending
 -- returns {"open", seed, key id, digits, sending, try, created, expires, last reason, last relay}, {"locked", ms left} or {"ended", outcome}
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local r = redis.call('HMGET', KEYS[1], 'state', 'lock', 'lock_until', 'seed', 'cred')
+local r = redis.call('HMGET', KEYS[1], 'state', 'lock', 'lock_until', 'seed', 'cred', 'sending')
 local state, lock, lock_until, seed, cred = r[1], r[2], tonumber(r[3] or '0'), r[4], r[5]
+local at, sending = tonumber(r[6] or '0'), tonumber(ARGV[14])
+local final = state == 'accepted' or state == 'refused' or state == 'expired' or state == 'revoked' or state == 'unknown'
 
-if state == 'accepted' or state == 'refused' or state == 'expired' or state == 'revoked' or state == 'unknown' then
+if sending < at then -- the task of an earlier sending once more
+  return {'ended', final and state or 'unknown'}
+end
+if final and sending == at then
   return {'ended', state}
 end
 if lock and lock ~= ARGV[1] and lock_until > now then
@@ -16,10 +22,19 @@ if lock and lock ~= ARGV[1] and lock_until > now then
 end
 -- A dead secret is not sent. A used one was evidently mailed before, by a try whose end nobody saw.
 local outcome = ({used = 'accepted', active = 'accepted', locked = 'expired', revoked = 'revoked'})[cred or '']
-if outcome then
+if outcome and not final then
   redis.call('HSET', KEYS[1], 'state', outcome, 'changed', now, 'reason', cred == 'active' and 'used' or cred)
   redis.call('HDEL', KEYS[1], 'next', 'lock', 'lock_until')
   return {'ended', outcome}
+end
+if sending > at then
+  if outcome or not seed then
+    return {'ended', outcome or 'expired'}
+  elseif not final then
+    return {'locked', ARGV[2]} -- an earlier sending is still open
+  end
+  redis.call('HDEL', KEYS[1], 'reason', 'code', 'enhanced', 'relay', 'queue_id', 'accepted')
+  redis.call('HSET', KEYS[1], 'sending', sending, 'tries', 0)
 end
 if not seed then
   redis.call('HSET', KEYS[1], 'v', 1, 'kind', ARGV[3], 'purpose', ARGV[4], 'seed', ARGV[5], 'kid', ARGV[6], 'digits', ARGV[7],
@@ -28,6 +43,7 @@ if not seed then
     redis.call('HSET', KEYS[1], 'totp', ARGV[12], 'cred', 'pending')
   end
   redis.call('PEXPIREAT', KEYS[1], ARGV[10])
+  redis.call('SET', KEYS[2], ARGV[13], 'PXAT', ARGV[9])
 end
 if lock ~= ARGV[1] then -- the same token again is the same call, repeated because its reply was lost
   redis.call('HINCRBY', KEYS[1], 'tries', 1)

@@ -1,6 +1,7 @@
 -- Revokes a credential, and ends its mail unless it has ended or somebody is sending it at this moment; whoever is
 -- notices when renewing the lock. May be repeated.
 -- KEYS[1] the record
+-- KEYS[2] the sealed mail
 -- ARGV    retention in ms; for a mail that has no record yet also the time the record goes in ms, then field, value, ... to set
 -- returns 1, or 0 where there is no record
 local t = redis.call('TIME')
@@ -23,7 +24,8 @@ end
 if cred == 'active' then -- which had no end
   redis.call('PEXPIRE', KEYS[1], ARGV[1])
 end
-if not state or state == 'deferred' or state == 'sending' and lock_until <= now then
+redis.call('DEL', KEYS[2])
+if not state or state == 'queued' or state == 'deferred' or state == 'sending' and lock_until <= now then
   redis.call('HSET', KEYS[1], 'state', 'revoked', 'changed', now)
   redis.call('HDEL', KEYS[1], 'next', 'lock', 'lock_until')
 end
