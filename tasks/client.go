@@ -2,6 +2,7 @@ package tasks
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -66,15 +67,38 @@ const sendTries = 3
 // Send queues m and returns its id, which is to be kept where only the person's own session finds it: whoever has
 // the id can ask about the mail. When Send returns nil the mail is in Redis, once.
 //
-// An error is [ErrInvalid], and nothing was queued; or it is Redis trouble, and then the mail may have been queued all
+// An error is [ErrInvalid] or [ErrLimited], and nothing was queued; or it is Redis trouble, and then the mail may have been queued all
 // the same. Call again with the same IdempotencyKey to have it once.
 func (c *Client) Send(ctx context.Context, m Mail) (id string, err error) {
 	task, id, err := newTask(m, c.ceiling, time.Now())
 	if err != nil {
 		return "", err
 	}
+	if err := c.checkLimits(ctx, m); err != nil {
+		return "", err
+	}
 	if err := c.enqueue(ctx, task); err != nil {
 		return "", err
 	}
 	return id, nil
+}
+
+// ErrLimited says that a recipient has had too many mails: 10 in an hour or 30 in a day.
+var ErrLimited = errors.New("the recipient has had too many mails; 10 an hour and 30 a day are the most")
+
+// checkLimits looks whether a worker would take the mail. The workers have the last word, because a mail counts when it is sent.
+func (c *Client) checkLimits(ctx context.Context, m Mail) error {
+	if c.ring == nil {
+		return nil
+	}
+	to, err := canonicalAddress(m.To)
+	if err != nil {
+		return err
+	}
+	ring, _ := c.ring.Ring() // as in Verify
+	ok, err := c.records.Admits(ctx, record.RecipientHash(ring.Recipients(), to), string(m.Kind))
+	if err == nil && !ok {
+		return ErrLimited
+	}
+	return err
 }

@@ -12,7 +12,8 @@ import (
 	"example.com/securemail/internal/record"
 )
 
-// WithKeyRingFile names the key ring, which [Client.Verify] needs and [Client.Send] does not. The file is read again
+// WithKeyRingFile names the key ring, which [Client.Verify], [Client.Export] and [Client.Unlock] need. With it,
+// [Client.Send] says at once where a recipient has had too many mails; without it only the worker does. The file is read again
 // whenever it has changed; one that turns bad leaves the keys in use that were read before.
 func WithKeyRingFile(path string) Option {
 	return func(c *Client) error {

@@ -1,0 +1,39 @@
+package tasks_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/record"
+	"example.com/securemail/tasks"
+)
+
+// TestSendSaysWhereTheRecipientsLimitIsReached, where the client has the key ring. Without it the worker alone says so.
+func TestSendSaysWhereTheRecipientsLimitIsReached(t *testing.T) {
+	h := newHouse(t)
+	sender, err := tasks.NewClient(h.rdb)
+	h.must(err)
+	ring, err := keyring.Load(h.ring)
+	h.must(err)
+	for n := range record.MailsPerHour {
+		_, err := h.records.Admit(t.Context(), record.RecipientHash(ring.Recipients(), alice), "key", fmt.Sprintf("mail%d", n), 0, time.Now().Add(time.Hour))
+		h.must(err)
+	}
+	mail := tasks.Mail{Kind: tasks.Code, To: "alice@EXAMPLE.com"}
+	if _, err := h.client.Send(t.Context(), mail); !errors.Is(err, tasks.ErrLimited) {
+		t.Errorf("got %v, want ErrLimited", err)
+	}
+	if _, err := sender.Send(t.Context(), mail); err != nil {
+		t.Errorf("without the key ring: got %v", err)
+	}
+	if _, err := h.client.Send(t.Context(), tasks.Mail{Kind: tasks.Code, To: "bob@example.com"}); err != nil {
+		t.Errorf("another recipient: got %v", err)
+	}
+	h.must(h.client.Unlock(t.Context(), alice))
+	if _, err := h.client.Send(t.Context(), mail); err != nil {
+		t.Errorf("after Unlock: got %v", err)
+	}
+}
