@@ -89,7 +89,7 @@ func (d *devRun) run(ctx context.Context, options dev.Options, once bool) error 
 		fmt.Fprintln(d.stdout, "\nAll six arrived as they should.")
 		return nil
 	}
-	return serve(ctx, d.settings, ports, d.log, d.announce)
+	return serve(ctx, d.settings, ports, true, d.log, d.announce)
 }
 
 // makeSettings are those of a worker whose world is this process.
@@ -136,7 +136,7 @@ func (d *devRun) demonstrate(ctx context.Context, relay submission.Relay) error 
 	ctx, cancel := context.WithCancel(ctx)
 	var result error
 	var working sync.WaitGroup
-	err := serve(ctx, d.settings, []submission.Relay{relay}, d.log, func(string) {
+	err := serve(ctx, d.settings, []submission.Relay{relay}, true, d.log, func(string) {
 		working.Go(func() {
 			defer cancel()
 			result = d.sendEachKind(ctx, relay)

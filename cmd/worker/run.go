@@ -55,14 +55,14 @@ func runCommand(settings func() (config.Config, error), stderr io.Writer) *cobra
 			if err != nil {
 				return wrongUse{err}
 			}
-			return serve(cmd.Context(), c, relays, newLog(c.Log, stderr), nil)
+			return serve(cmd.Context(), c, relays, false, newLog(c.Log, stderr), nil)
 		},
 	}
 }
 
 // serve is the whole wiring of a worker: each line needs the ones above it. It returns when ctx has ended and the mails
 // in hand have too. started, if not nil, is told when tasks are being taken.
-func serve(ctx context.Context, c config.Config, relays []submission.Relay, log *zap.Logger, started func(adminAddr string)) error {
+func serve(ctx context.Context, c config.Config, relays []submission.Relay, unlimited bool, log *zap.Logger, started func(adminAddr string)) error {
 	defer log.Sync()                                                                         // stderr cannot be synced everywhere, and then has nothing to lose
 	redis.SetLogger(redisLog{log.WithOptions(zap.WithCaller(false)).Named("redis").Sugar()}) // it is the process's only one
 
@@ -100,6 +100,7 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, log 
 		CodeDigits:    c.CodeDigits,
 		Retention:     c.RecordRetention,
 		Concurrency:   c.Concurrency,
+		Unlimited:     unlimited,
 		Log:           log,
 		Metrics:       metrics,
 	})

@@ -147,7 +147,7 @@ func (r *canaryRun) start(relay *submission.Relays) {
 	w := worker.New(worker.Config{Redis: rdb, KeyRing: ring, Relays: relay, TryTimeout: time.Minute,
 		From: mail.Address{Name: "Example", Address: "no-reply@example.com"}, Product: "Example",
 		MaxLife:    map[tasks.Kind]time.Duration{tasks.Key: 24 * time.Hour, tasks.Code: 10 * time.Minute, tasks.TOTP: 24 * time.Hour},
-		CodeDigits: 8, Retention: time.Hour, Concurrency: 16, Log: r.log, Metrics: metrics})
+		CodeDigits: 8, Retention: time.Hour, Unlimited: true, Concurrency: 16, Log: r.log, Metrics: metrics})
 	password := "p&ss wörd/+ " + rand.Text()
 	r.secrets.add("an admin password", password)
 	listener, err := admin.Listen(admin.Config{Addr: "127.0.0.1:0", Password: secret.New(password), Redis: r.rdb, Ready: w.Ready, Metrics: metrics})

@@ -72,9 +72,12 @@ func (r *run) send(ctx context.Context, t *asynq.Task) error {
 	if r.task, err = tasks.ParseTask(t); err != nil {
 		return r.unreadable(ctx, err)
 	}
-	// A resend finds what it needs in the record, which no worker of this version can read it from.
+	payload := t.Payload()
 	if r.task.Resend > 0 {
-		return r.unreadable(ctx, fmt.Errorf("%w: a resend", tasks.ErrNewer))
+		var done error
+		if payload, done = r.readKept(ctx); payload == nil {
+			return done
+		}
 	}
 	if err := r.checkLife(); err != nil {
 		return r.unreadable(ctx, err)
@@ -96,9 +99,13 @@ func (r *run) send(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		r.log.Error("the key ring file is not usable; the keys read before stay in use", zap.Error(err))
 	}
-	kid, _ := ring.Active()
+	m, err := r.recordMail(ring, payload)
+	if err != nil {
+		r.cause = err
+		return r.endUnopened(ctx, record.Refused, reasonMessage)
+	}
 	step := time.Now()
-	r.attempt, err = r.records.Open(ctx, r.recordMail(kid))
+	r.attempt, err = r.records.Open(ctx, m)
 	r.timings.open = time.Since(step)
 	if err != nil {
 		return r.notOpened(err)
@@ -106,6 +113,9 @@ func (r *run) send(ctx context.Context, t *asynq.Task) error {
 	failpoint("opened")
 	held := hold(ctx, r.records, r.attempt, step)
 	defer held.stop()
+	if wait, err := r.admit(ctx, ring); err != nil || wait > 0 {
+		return r.limited(ctx, wait, err)
+	}
 
 	step = time.Now()
 	message, err := r.compose()
@@ -159,15 +169,6 @@ func (r *run) checkLife() error {
 		return fmt.Errorf("%w: expires_at: it is over the ceiling of %v for a %s", tasks.ErrInvalid, r.MaxLife[r.task.Mail.Kind], r.task.Mail.Kind)
 	}
 	return nil
-}
-
-func (r *run) recordMail(kid string) record.Mail {
-	m := record.Mail{ID: r.task.ID, Kind: string(r.task.Mail.Kind), Purpose: r.task.Mail.Purpose, Seed: r.task.Seed, KeyID: kid,
-		CreatedAt: r.task.CreatedAt, ExpiresAt: r.task.ExpiresAt}
-	if r.task.Mail.Kind == tasks.Code {
-		m.Digits = r.CodeDigits
-	}
-	return m
 }
 
 // unreadable ends a task that makes no sense, and leaves one of tomorrow for a newer worker.
@@ -259,7 +260,7 @@ func (r *run) end(ctx context.Context, outcome record.State) error {
 
 func (r *run) endUnopened(ctx context.Context, outcome record.State, reason string) error {
 	r.result.Reason = reason
-	if err := r.records.EndUnopened(ctx, r.recordMail(""), outcome, r.result); err != nil {
+	if err := r.records.EndUnopened(ctx, r.plainMail(), outcome, r.result); err != nil {
 		return r.notEnded(err)
 	}
 	r.state = outcome

@@ -91,7 +91,7 @@ func (h *house) start() {
 	w := worker.New(worker.Config{Redis: h.redis.Client, KeyRing: ring, Relays: relays, TryTimeout: 3 * time.Minute, StopOnUnknown: h.stopOnUnknown,
 		From: mail.Address{Name: "Example", Address: "no-reply@example.com"}, Product: "Example",
 		MaxLife:    map[tasks.Kind]time.Duration{tasks.Key: 24 * time.Hour, tasks.Code: 10 * time.Minute, tasks.TOTP: 24 * time.Hour},
-		CodeDigits: 8, Retention: time.Hour, Concurrency: 8, Log: h.log, Metrics: prometheus.NewRegistry()})
+		CodeDigits: 8, Retention: time.Hour, Unlimited: true, Concurrency: 8, Log: h.log, Metrics: prometheus.NewRegistry()})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {

@@ -29,6 +29,7 @@ const (
 	reasonRedis       = "redis"       // the record could not be read or written
 	reasonLocked      = "locked"      // another worker is sending the mail
 	reasonStopping    = "stopping"    // the worker was stopped in the middle
+	reasonLimited     = "limited"     // the recipient has had too many mails
 	reasonFault       = "fault"       // a bug in the worker; its log says where
 	reasonRepeated    = "repeated"    // the task came again after the mail had ended
 )
@@ -159,10 +160,9 @@ func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
 }
 
 // final tells asynq what to do with a task whose mail has ended: what somebody may have to look at is archived, where
-// asynqmon shows it; what came too late is dropped. The record has the outcome either way.
+// asynqmon shows it; what came too late, or was one too many, is dropped. The record has the outcome either way.
 func final(outcome record.State, reason string) error {
-	switch outcome {
-	case record.Expired, record.Revoked:
+	if outcome == record.Expired || outcome == record.Revoked || reason == reasonLimited {
 		return fmt.Errorf("%s: %s: %w", outcome, reason, asynq.RevokeTask)
 	}
 	return fmt.Errorf("%s: %s: %w", outcome, reason, asynq.SkipRetry)

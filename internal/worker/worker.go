@@ -65,6 +65,7 @@ type Config struct {
 	CodeDigits  int
 	Retention   time.Duration // of records, past a secret's expiry
 	Concurrency int
+	Unlimited   bool // recipients may have any number of mails: for development
 
 	Log     *zap.Logger
 	Metrics prometheus.Registerer
