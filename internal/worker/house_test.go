@@ -47,6 +47,7 @@ type house struct {
 	relays        []submission.Relay
 	changed       func(relay string, open bool, cause error, until time.Time)
 	stopOnUnknown bool
+	limited       bool // recipients get no more mails than in production
 }
 
 // newHouse builds a house and starts its worker.
@@ -64,7 +65,7 @@ func newHouse(t *testing.T) *house {
 	if err := keyring.New(h.ring); err != nil {
 		t.Fatal(err)
 	}
-	if h.client, err = tasks.NewClient(h.redis.Client); err != nil {
+	if h.client, err = tasks.NewClient(h.redis.Client, tasks.WithKeyRingFile(h.ring)); err != nil {
 		t.Fatal(err)
 	}
 	host, port, _ := net.SplitHostPort(h.env.SMTPSAddr())
@@ -91,7 +92,7 @@ func (h *house) start() {
 	w := worker.New(worker.Config{Redis: h.redis.Client, KeyRing: ring, Relays: relays, TryTimeout: 3 * time.Minute, StopOnUnknown: h.stopOnUnknown,
 		From: mail.Address{Name: "Example", Address: "no-reply@example.com"}, Product: "Example",
 		MaxLife:    map[tasks.Kind]time.Duration{tasks.Key: 24 * time.Hour, tasks.Code: 10 * time.Minute, tasks.TOTP: 24 * time.Hour},
-		CodeDigits: 8, Retention: time.Hour, Unlimited: true, Concurrency: 8, Log: h.log, Metrics: prometheus.NewRegistry()})
+		CodeDigits: 8, Retention: time.Hour, Unlimited: !h.limited, Concurrency: 8, Log: h.log, Metrics: prometheus.NewRegistry()})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {
