@@ -32,7 +32,7 @@ func rounds() int {
 	if testing.Short() {
 		return 50
 	}
-	return 300
+	return 200
 }
 
 func TestOfAHundredRightAnswersOneWins(t *testing.T) {

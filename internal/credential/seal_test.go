@@ -3,6 +3,7 @@ package credential_test
 import (
 	"bytes"
 	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	mrand "math/rand/v2"
 	"testing"
@@ -77,5 +78,18 @@ func TestASealedTextIsBound(t *testing.T) {
 		other := b
 		change(&other)
 		refused(name, key, other, sealed)
+	}
+}
+
+// TestSealedYesterday: what stands in Redis outlives a deployment.
+func TestSealedYesterday(t *testing.T) {
+	sealed, err := hex.DecodeString("d7d3dde9a61d23ae711dca844da58e03983f29ccdaad79860ebfa4289f9df377e7b6bdbe55a31b9e1714a198b42f3aaf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := credential.Binding{Use: credential.UseTOTP, ID: "0123456789abcdefghjkmnpqrs", Purpose: "sign-in", To: "alice@example.com", KeyID: "k1"}
+	got, err := credential.Unseal(bytes.Repeat([]byte{1}, 32), b, sealed)
+	if err != nil || string(got) != "12345678901234567890" {
+		t.Errorf("got %q, %v", got, err)
 	}
 }
