@@ -12,29 +12,31 @@ import (
 	"example.com/securemail/internal/testserver"
 )
 
-// example returns the body of the example, and its imports.
-func example(t *testing.T) (imports, body string) {
+// example returns the body of the example in a file, and its imports.
+func example(t *testing.T, file string) (imports, body string) {
 	t.Helper()
-	source, err := os.ReadFile("tasks/example_test.go")
+	source, err := os.ReadFile(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts := regexp.MustCompile(`(?s)(import \(.*?\n\))\n\nfunc Example\(\) \{\n(.*)\n\}\n$`).FindStringSubmatch(string(source))
+	parts := regexp.MustCompile(`(?s)(import \(.*?\n\))\n\nfunc Example\w*\(\) \{\n(.*)\n\}\n$`).FindStringSubmatch(string(source))
 	if parts == nil {
-		t.Fatal("tasks/example_test.go is not imports and func Example")
+		t.Fatalf("%s is not imports and an example", file)
 	}
 	return parts[1], parts[2]
 }
 
-func TestTheReadmesGoIsTheExample(t *testing.T) {
+func TestTheReadmesGoIsTheExamples(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, body := example(t)
-	body = regexp.MustCompile(`(?m)^\t`).ReplaceAllString(body, "")
-	if !strings.Contains(string(readme), "```go\n"+body+"\n```") {
-		t.Errorf("README.md does not hold the code of tasks/example_test.go, which is:\n%s", body)
+	for _, file := range []string{"tasks/example_test.go", "tasks/example_verify_test.go"} {
+		_, body := example(t, file)
+		body = regexp.MustCompile(`(?m)^\t`).ReplaceAllString(body, "")
+		if !strings.Contains(string(readme), "```go\n"+body+"\n```") {
+			t.Errorf("README.md does not hold the code of %s, which is:\n%s", file, body)
+		}
 	}
 }
 
@@ -46,7 +48,7 @@ func TestAModuleElsewhereRunsTheExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	imports, body := example(t)
+	imports, body := example(t, "tasks/example_test.go")
 	body = strings.Replace(body, "127.0.0.1:6379", dev.RedisAddr, 1)
 	files := map[string]string{"main.go": "package main\n\n" + imports + "\n\nfunc main() {\n" + body + "\n}\n"}
 	for name, content := range files {

@@ -201,7 +201,8 @@ In a second terminal:
   go run ./cmd/enqueue code alice@example.com --purpose sign-in --wait%s
   go run ./cmd/enqueue totp alice@example.com --wait%s
   go run ./cmd/enqueue key alice+550@example.com --wait%s     (a relay that refuses)
+  go run ./cmd/enqueue verify ID --to alice@example.com --purpose sign-in --keyring %s%s     (then type the code)
 
 Ctrl-C stops it when the mails in hand have ended, a second one at once. Nothing is kept.
-`, d.env.InboxURL(), adminAddr, d.settings.Admin.Password.Reveal(), adminAddr, d.env.RedisAddr(), redisFlag, redisFlag, redisFlag, redisFlag)
+`, d.env.InboxURL(), adminAddr, d.settings.Admin.Password.Reveal(), adminAddr, d.env.RedisAddr(), redisFlag, redisFlag, redisFlag, redisFlag, d.settings.KeyRingFile, redisFlag)
 }
