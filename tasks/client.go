@@ -16,8 +16,8 @@ import (
 // recordRetention is how long a record outlives its secret where this side makes it, for a mail revoked in the queue.
 const recordRetention = 7 * 24 * time.Hour
 
-// Client sends mails, asks how they went, and checks what was typed. It is safe for concurrent use. It holds nothing that needs closing; the
-// Redis client stays the caller's.
+// Client sends mails, asks how they went, and checks what was typed. It is safe for concurrent use. It holds nothing
+// that needs closing; the Redis client stays the caller's.
 type Client struct {
 	queue     *asynq.Client
 	inspector *asynq.Inspector
@@ -67,8 +67,8 @@ const sendTries = 3
 // Send queues m and returns its id, which is to be kept where only the person's own session finds it: whoever has
 // the id can ask about the mail. When Send returns nil the mail is in Redis, once.
 //
-// An error is [ErrInvalid] or [ErrLimited], and nothing was queued; or it is Redis trouble, and then the mail may have been queued all
-// the same. Call again with the same IdempotencyKey to have it once.
+// An error is [ErrInvalid] or [ErrLimited], and nothing was queued; or it is Redis trouble, and then the mail may have
+// been queued all the same. Call again with the same IdempotencyKey to have it once.
 func (c *Client) Send(ctx context.Context, m Mail) (id string, err error) {
 	task, id, err := newTask(m, c.ceiling, time.Now())
 	if err != nil {
@@ -86,7 +86,8 @@ func (c *Client) Send(ctx context.Context, m Mail) (id string, err error) {
 // ErrLimited says that a recipient has had too many mails: 10 in an hour or 30 in a day.
 var ErrLimited = errors.New("the recipient has had too many mails; 10 an hour and 30 a day are the most")
 
-// checkLimits looks whether a worker would take the mail. The workers have the last word, because a mail counts when it is sent.
+// checkLimits looks whether a worker would take the mail. The workers have the last word, because a mail counts when it
+// is sent.
 func (c *Client) checkLimits(ctx context.Context, m Mail) error {
 	if c.ring == nil {
 		return nil

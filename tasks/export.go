@@ -25,9 +25,10 @@ func (e Exported) String() string { return "exported TOTP secret" }
 // GoString is String, so that %#v shows no more.
 func (e Exported) GoString() string { return e.String() }
 
-// Export hands the secret of an active TOTP over to the application, once. After it [Client.Verify] rejects its codes: two
-// places that check would let a code pass twice. purpose and to are those of the [Mail]. The errors are those of
-// [Client.Verify] but for [*WrongError]; rejected is also a TOTP that is not active. Like Verify it needs [WithKeyRingFile].
+// Export hands the secret of an active TOTP over to the application, once. After it [Client.Verify] rejects its codes:
+// two places that check would let a code pass twice. purpose and to are those of the [Mail]. The errors are those of
+// [Client.Verify] but for [*WrongError]; rejected is also a TOTP that is not active. Like Verify it needs
+// [WithKeyRingFile].
 func (c *Client) Export(ctx context.Context, id, purpose, to string) (Exported, error) {
 	if c.ring == nil {
 		return Exported{}, errNoRing

@@ -13,10 +13,11 @@ import (
 // ErrStillSending says that the mail has not ended yet, so that sending it again would only make two of it.
 var ErrStillSending = errors.New("the mail is still being sent")
 
-// Resend has the mail sent again, with the same secret, expiry and count of wrong answers, so that it does not matter which
-// of the two arrives first. It needs nothing but the id. When it returns nil the mail is queued; asking again before it has
-// ended is [ErrStillSending], or nil while it is queued. The other errors are one that [IsRejected] knows, where the secret is dead
-// and it takes a new [Mail]; [ErrNotFound]; or Redis trouble, after which calling again is safe.
+// Resend has the mail sent again, with the same secret, expiry and count of wrong answers, so that it does not matter
+// which of the two arrives first. It needs nothing but the id. When it returns nil the mail is queued; asking again
+// before it has ended is [ErrStillSending], or nil while it is queued. The other errors are one that [IsRejected]
+// knows, where the secret is dead and it takes a new [Mail]; [ErrNotFound]; or Redis trouble, after which calling again
+// is safe.
 func (c *Client) Resend(ctx context.Context, id string) error {
 	if !idPattern.MatchString(id) {
 		return ErrNotFound
@@ -55,9 +56,9 @@ func (c *Client) enqueueResend(ctx context.Context, id string, n int, kind Kind)
 	return c.enqueue(ctx, newAsynqTask(body, fmt.Sprintf("%s.%d", id, n), kind))
 }
 
-// enqueue offers a task to Redis until there is an answer. A conflict of task ids is success: the id is this call's own, or
-// stands for the same mail, so the task is there already, because the reply to an earlier try was lost (also inside
-// go-redis, which repeats by itself) or because the caller asks again.
+// enqueue offers a task to Redis until there is an answer. A conflict of task ids is success: the id is this call's
+// own, or stands for the same mail, so the task is there already, because the reply to an earlier try was lost (also
+// inside go-redis, which repeats by itself) or because the caller asks again.
 func (c *Client) enqueue(ctx context.Context, task *asynq.Task) (err error) {
 	for range sendTries {
 		_, err = c.queue.EnqueueContext(ctx, task)

@@ -39,8 +39,9 @@ func (c *Client) revokeQueued(ctx context.Context, id string) error {
 	return c.records.RevokeUnopened(ctx, m)
 }
 
-// Unlock forgets every miss of the recipient, for all purposes, and what counts against the limits on mails to them. It is for
-// an operator whom the person asked for help; a secret that is locked itself stays locked. It needs [WithKeyRingFile].
+// Unlock forgets every miss of the recipient, for all purposes, and what counts against the limits on mails to them. It
+// is for an operator whom the person asked for help; a secret that is locked itself stays locked. It needs
+// [WithKeyRingFile].
 func (c *Client) Unlock(ctx context.Context, address string) error {
 	if c.ring == nil {
 		return errNoRing

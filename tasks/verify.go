@@ -13,8 +13,8 @@ import (
 )
 
 // WithKeyRingFile names the key ring, which [Client.Verify], [Client.Export] and [Client.Unlock] need. With it,
-// [Client.Send] says at once where a recipient has had too many mails; without it only the worker does. The file is read again
-// whenever it has changed; one that turns bad leaves the keys in use that were read before.
+// [Client.Send] says at once where a recipient has had too many mails; without it only the worker does. The file is
+// read again whenever it has changed; one that turns bad leaves the keys in use that were read before.
 func WithKeyRingFile(path string) Option {
 	return func(c *Client) error {
 		ring, err := keyring.Open(path)
@@ -52,10 +52,10 @@ func (e *WrongError) Error() string {
 
 var errRejected = errors.New("there is nothing valid to check the answer against: the secret is expired, used or locked, or was never mailed")
 
-// IsRejected reports whether an answer was not even compared: the secret is expired, used, locked or revoked, there is no
-// such mail, it went to another address or was for another purpose, or the recipient had too many wrong answers in 24 hours. Which
-// of these it is does not show, because it would help a guesser more than it helps a person. Tell people: "This code is
-// no longer valid. Ask for a new one, and if that does not help, try again tomorrow."
+// IsRejected reports whether an answer was not even compared: the secret is expired, used, locked or revoked, there is
+// no such mail, it went to another address or was for another purpose, or the recipient had too many wrong answers in
+// 24 hours. Which of these it is does not show, because it would help a guesser more than it helps a person. Tell
+// people: "This code is no longer valid. Ask for a new one, and if that does not help, try again tomorrow."
 func IsRejected(err error) bool { return errors.Is(err, errRejected) }
 
 // ErrKeyRing says that the key ring lacks the key that the secret was made with: this process reads another ring than
@@ -65,12 +65,13 @@ var ErrKeyRing = errors.New("the key ring does not have the key that this secret
 var errNoRing = errors.New("tasks: to check answers the client needs WithKeyRingFile")
 
 // Verify returns nil if the answer is what was mailed, and then the secret is used up: of any number of right answers
-// one succeeds. For a TOTP the answer is the code that the authenticator shows; the first right one makes it active, and it
-// stays; each code succeeds once, and rejected is who comes with it again. An error is a [*WrongError]; or one that [IsRejected] knows; or [ErrInvalid], where To or Purpose could
-// not be those of any mail; or [ErrKeyRing]; or else Redis trouble, after which the answer may have been counted.
+// one succeeds. For a TOTP the answer is the code that the authenticator shows; the first right one makes it active,
+// and it stays; each code succeeds once, and rejected is who comes with it again. An error is a [*WrongError]; or one
+// that [IsRejected] knows; or [ErrInvalid], where To or Purpose could not be those of any mail; or [ErrKeyRing]; or
+// else Redis trouble, after which the answer may have been counted.
 //
-// A secret is locked after 5 wrong answers, an active TOTP after 100 in a row. 20 wrong answers in 24 hours to one recipient and purpose, over any
-// number of mails, have all further ones rejected; [Client.Unlock] lifts that.
+// A secret is locked after 5 wrong answers, an active TOTP after 100 in a row. 20 wrong answers in 24 hours to one
+// recipient and purpose, over any number of mails, have all further ones rejected; [Client.Unlock] lifts that.
 func (c *Client) Verify(ctx context.Context, a Answer) error {
 	if c.ring == nil {
 		return errNoRing

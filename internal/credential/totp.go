@@ -14,9 +14,9 @@ const (
 	skew   = 1  // time steps to either side that a code may be of (RFC 6238 section 5.2)
 )
 
-// MatchTOTP tells which time step (T of RFC 6238 section 4.2) the typed code is of: that of now, the one before or the one
-// after. Where it is of several, that is the latest. The time it takes tells nothing of the codes. A caller must take a
-// step only if it is above the last one that it took (section 5.2).
+// MatchTOTP tells which time step (T of RFC 6238 section 4.2) the typed code is of: that of now, the one before or the
+// one after. Where it is of several, that is the latest. The time it takes tells nothing of the codes. A caller must
+// take a step only if it is above the last one that it took (section 5.2).
 func MatchTOTP(sharedSecret []byte, typed string, now time.Time) (step int64, ok bool) {
 	answer, ok := Normalize(TOTP, typed)
 	if !ok {

@@ -51,8 +51,8 @@ type Check struct {
 	token    string
 }
 
-// Outcome is what an answer came to. Where it is neither right nor wrong, there is nothing to answer: the credential is dead,
-// or is none, or the code of a TOTP was used before.
+// Outcome is what an answer came to. Where it is neither right nor wrong, there is nothing to answer: the credential is
+// dead, or is none, or the code of a TOTP was used before.
 type Outcome struct {
 	Right, Wrong bool
 	TriesLeft    int // of a wrong answer

@@ -24,8 +24,8 @@ func (s *Store) Look(ctx context.Context, id string) (*Check, error) {
 	return c, c.scan(s.rdb.HMGet(ctx, key(id), checkFields...), time.Now().UnixMilli())
 }
 
-// Export gives an active TOTP out of our hands, once: it is used afterwards, its sealed secret is gone, and the record ends
-// with the retention. It returns the last time step that was accepted, or false if it is not active.
+// Export gives an active TOTP out of our hands, once: it is used afterwards, its sealed secret is gone, and the record
+// ends with the retention. It returns the last time step that was accepted, or false if it is not active.
 func (s *Store) Export(ctx context.Context, id string) (lastStep int64, ok bool, err error) {
 	token := rand.Text()
 	var text string

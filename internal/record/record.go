@@ -5,8 +5,9 @@
 // A record is one hash, securemail:{<id>}, which lives until the secret expires plus a retention (7 days by default).
 // It holds the seed but neither the secret nor the address. What a resend needs is sealed in a key beside it,
 // securemail:{<id>}:mail, which goes when the credential dies. What is counted per recipient is in another hash,
-// securemail:{r:<keyed hash of the address>}. Whatever changes one is one Lua script over that one, so that two workers,
-// or one worker and a dead connection's second try, cannot interleave, and the two may be in different slots of a cluster.
+// securemail:{r:<keyed hash of the address>}. Whatever changes one is one Lua script over that one, so that two
+// workers, or one worker and a dead connection's second try, cannot interleave, and the two may be in different slots
+// of a cluster.
 //
 // # States of a mail
 //
@@ -17,11 +18,12 @@
 //	                     ▼  │ Open
 //	                   deferred
 //
-// A mail that has no record yet is queued: the task is in asynq's hands alone. A mail that has ended is queued again for a
-// resend, as long as its credential lives: the sending counts one up, and all of the above begins again. sending means that a worker holds the
-// send lock, or held it when it died. deferred means that a try failed and another will follow. The five outcomes
-// are final: no script leaves them again, with one exception. A worker that was cut off after the relay's 250 may find
-// that another one has meanwhile given the mail up; accepted then wins, because it is what happened.
+// A mail that has no record yet is queued: the task is in asynq's hands alone. A mail that has ended is queued again
+// for a resend, as long as its credential lives: the sending counts one up, and all of the above begins again. sending
+// means that a worker holds the send lock, or held it when it died. deferred means that a try failed and another will
+// follow. The five outcomes are final: no script leaves them again, with one exception. A worker that was cut off after
+// the relay's 250 may find that another one has meanwhile given the mail up; accepted then wins, because it is what
+// happened.
 //
 // # States of a credential
 //
@@ -40,17 +42,18 @@
 //	                                  ├─▶ used        Export: the application checks its codes from now on
 //	                                  └─▶ revoked
 //
-// The record of an active TOTP has no end. What is used up by a right answer is its time step: no answer of that step or of
-// an earlier one is right any more (RFC 6238 section 5.2).
+// The record of an active TOTP has no end. What is used up by a right answer is its time step: no answer of that step
+// or of an earlier one is right any more (RFC 6238 section 5.2).
 //
-// Revoke also ends a mail that is queued or deferred. The mail of a credential that is dead is not sent any more: the next
-// Open ends it, as accepted if the credential was used, because then it was evidently mailed.
+// Revoke also ends a mail that is queued or deferred. The mail of a credential that is dead is not sent any more: the
+// next Open ends it, as accepted if the credential was used, because then it was evidently mailed.
 //
 // An answer takes two flights. [Store.StartCheck] reads the record and charges the recipient's counter; the caller
-// compares; [Store.Settle] checks the state, counts the miss or uses the credential up, and gives the charge back unless
-// it was a miss. Because it is charged first and settled by one script, no number of parallel answers gets more
-// comparisons than the limits, and of all right answers one wins. A call that go-redis repeats, because its reply was lost,
-// carries the token of the first one and gets the same answer. A process that dies in between leaves the charge standing.
+// compares; [Store.Settle] checks the state, counts the miss or uses the credential up, and gives the charge back
+// unless it was a miss. Because it is charged first and settled by one script, no number of parallel answers gets more
+// comparisons than the limits, and of all right answers one wins. A call that go-redis repeats, because its reply was
+// lost, carries the token of the first one and gets the same answer. A process that dies in between leaves the charge
+// standing.
 //
 // # The send lock
 //
@@ -158,7 +161,8 @@ type Store struct {
 	retention time.Duration
 }
 
-// NewStore returns a store over rdb, which stays the caller's to close. Records live for retention after their secret's expiry.
+// NewStore returns a store over rdb, which stays the caller's to close. Records live for retention after their secret's
+// expiry.
 func NewStore(rdb redis.UniversalClient, retention time.Duration) *Store {
 	return &Store{rdb, retention}
 }

@@ -15,7 +15,8 @@ var (
 )
 
 // Revoke revokes the credential of id, and ends the mail unless it has ended already. A worker that is sending it stops
-// before the final dot if the next Renew comes in time. It returns [ErrNotFound] where there is no record; see [Store.RevokeUnopened].
+// before the final dot if the next Renew comes in time. It returns [ErrNotFound] where there is no record; see
+// [Store.RevokeUnopened].
 func (s *Store) Revoke(ctx context.Context, id string) error {
 	return s.revoke(ctx, id)
 }
