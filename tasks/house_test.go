@@ -22,8 +22,8 @@ import (
 // house is a client with a key ring over a real Redis, and what a worker would do to a mail's record.
 type house struct {
 	testing.TB
-	redis   *testserver.Redis
-	rdb     redis.UniversalClient
+	redis   redis.UniversalClient // the worker's connection, and the tests' own
+	rdb     redis.UniversalClient // the client's
 	client  *tasks.Client
 	records *record.Store
 	ring    string // the file
@@ -32,14 +32,13 @@ type house struct {
 func newHouse(t testing.TB) *house {
 	t.Helper()
 	server := testserver.StartRedis(t, "--appendfsync", "no")
-	return houseOver(t, server, server.Client)
+	return houseOver(t, server.Client, server.Client)
 }
 
-// houseOver has its client use another connection to the server than the worker's.
-func houseOver(t testing.TB, server *testserver.Redis, rdb redis.UniversalClient) *house {
+// houseOver has its client use another connection to Redis than the worker's.
+func houseOver(t testing.TB, worker, client redis.UniversalClient) *house {
 	t.Helper()
-	h := &house{TB: t, redis: server, rdb: rdb, ring: filepath.Join(t.TempDir(), "keyring"),
-		records: record.NewStore(server.Client, 7*24*time.Hour)}
+	h := &house{TB: t, redis: worker, rdb: client, ring: filepath.Join(t.TempDir(), "keyring"), records: record.NewStore(worker, 7*24*time.Hour)}
 	h.must(keyring.New(h.ring))
 	h.client = h.newClient()
 	return h
@@ -114,7 +113,7 @@ func (h *house) counters(address string) string {
 // charges counts the misses of a recipient that Redis keeps.
 func (h *house) charges(address string) int {
 	h.Helper()
-	fields, err := h.redis.Client.HKeys(context.Background(), h.counters(address)).Result()
+	fields, err := h.redis.HKeys(context.Background(), h.counters(address)).Result()
 	h.must(err)
 	misses := 0
 	for _, field := range fields {
@@ -129,10 +128,10 @@ func (h *house) charges(address string) int {
 func (h *house) age(address string, by time.Duration) {
 	h.Helper()
 	counters, ctx := h.counters(address), context.Background()
-	fields, err := h.redis.Client.HGetAll(ctx, counters).Result()
+	fields, err := h.redis.HGetAll(ctx, counters).Result()
 	h.must(err)
 	for field := range fields {
-		h.must(h.redis.Client.HIncrBy(ctx, counters, field, -by.Milliseconds()).Err())
+		h.must(h.redis.HIncrBy(ctx, counters, field, -by.Milliseconds()).Err())
 	}
 }
 

@@ -76,7 +76,7 @@ func TestLostReplies(t *testing.T) {
 	t.Parallel()
 	server := testserver.StartRedis(t, "--appendfsync", "no")
 	rdb, losses := lossy(t, server)
-	h := houseOver(t, server, rdb)
+	h := houseOver(t, server.Client, rdb)
 	mails := 2500
 	if testing.Short() {
 		mails = 250

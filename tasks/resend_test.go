@@ -22,7 +22,7 @@ func (h *house) open(taskID string) (tasks.Task, *record.Attempt, error) {
 	h.Helper()
 	ring, err := keyring.Load(h.ring)
 	h.must(err)
-	info, err := asynq.NewInspectorFromRedisClient(h.redis.Client).GetTaskInfo(tasks.Queue, taskID)
+	info, err := asynq.NewInspectorFromRedisClient(h.redis).GetTaskInfo(tasks.Queue, taskID)
 	h.must(err)
 	kid, key := ring.Active()
 	payload := info.Payload
@@ -114,7 +114,7 @@ func TestAResendCarriesTheSameSecret(t *testing.T) {
 	if err := sender.Resend(t.Context(), answer.ID); !tasks.IsRejected(err) {
 		t.Errorf("of a used one: got %v, want rejected", err)
 	}
-	if n := h.redis.Client.Exists(t.Context(), "securemail:{"+answer.ID+"}:mail").Val(); n != 0 {
+	if n := h.redis.Exists(t.Context(), "securemail:{"+answer.ID+"}:mail").Val(); n != 0 {
 		t.Error("the sealed mail outlives the credential")
 	}
 }
@@ -131,7 +131,7 @@ func TestParallelResendsAreOne(t *testing.T) {
 		})
 	}
 	group.Wait()
-	queued, err := asynq.NewInspectorFromRedisClient(h.redis.Client).ListPendingTasks(tasks.Queue)
+	queued, err := asynq.NewInspectorFromRedisClient(h.redis).ListPendingTasks(tasks.Queue)
 	h.must(err)
 	var ids []string
 	for _, task := range queued {
@@ -150,7 +150,7 @@ func TestAResendThatWasCutOff(t *testing.T) {
 	h := newHouse(t)
 	answer := h.send()
 	h.must(h.client.Resend(t.Context(), answer.ID))
-	h.must(h.redis.Client.HSet(t.Context(), "securemail:{"+answer.ID+"}", "state", "accepted", "sending", 0).Err())
+	h.must(h.redis.HSet(t.Context(), "securemail:{"+answer.ID+"}", "state", "accepted", "sending", 0).Err())
 	_, a, err := h.open(answer.ID + ".1")
 	if err != nil || a.Sending != 1 || a.Try != 1 {
 		t.Errorf("got %+v, %v; want sending 1", a, err)
@@ -167,7 +167,7 @@ func TestWhatCannotBeSentAgain(t *testing.T) {
 			}
 		},
 		"expired": func(a tasks.Answer) {
-			h.must(h.redis.Client.PExpireAt(t.Context(), "securemail:{"+a.ID+"}:mail", time.Now()).Err())
+			h.must(h.redis.PExpireAt(t.Context(), "securemail:{"+a.ID+"}:mail", time.Now()).Err())
 		},
 	} {
 		answer := h.send()

@@ -79,7 +79,7 @@ func TestATOTPCodeIsAcceptedOnce(t *testing.T) {
 	if got := h.credential(a.ID); got != tasks.CredentialActive {
 		t.Errorf("got %s after a right code, want active", got)
 	}
-	if life := h.redis.Client.TTL(t.Context(), "securemail:{"+a.ID+"}").Val(); life != -1 {
+	if life := h.redis.TTL(t.Context(), "securemail:{"+a.ID+"}").Val(); life != -1 {
 		t.Errorf("the record of an active TOTP ends in %v, want never", life)
 	}
 }
@@ -140,8 +140,8 @@ func TestAHundredMissesInARowLockAnActiveTOTP(t *testing.T) {
 	if got := h.credential(a.ID); got != tasks.CredentialLocked {
 		t.Errorf("got %s, want locked", got)
 	}
-	fields := h.redis.Client.HGetAll(t.Context(), "securemail:{"+a.ID+"}").Val()
-	if _, kept := fields["totp"]; kept || h.redis.Client.TTL(t.Context(), "securemail:{"+a.ID+"}").Val() <= 0 {
+	fields := h.redis.HGetAll(t.Context(), "securemail:{"+a.ID+"}").Val()
+	if _, kept := fields["totp"]; kept || h.redis.TTL(t.Context(), "securemail:{"+a.ID+"}").Val() <= 0 {
 		t.Errorf("a locked one keeps its secret (%v), or for ever", kept)
 	}
 }
@@ -197,7 +197,7 @@ func TestARevokedTOTPIsRejected(t *testing.T) {
 		if got := h.verify(a, app.code(0)); got != "rejected" {
 			t.Errorf("active %v: got %s, want rejected", active, got)
 		}
-		if life := h.redis.Client.TTL(t.Context(), "securemail:{"+a.ID+"}").Val(); life <= 0 {
+		if life := h.redis.TTL(t.Context(), "securemail:{"+a.ID+"}").Val(); life <= 0 {
 			t.Errorf("active %v: the record has no end", active)
 		}
 	}
@@ -209,9 +209,9 @@ func TestATamperedTOTPSecretIsRefused(t *testing.T) {
 	freshStep()
 	a, b := h.mailed(tasks.TOTP, alice, "sign-in"), h.mailed(tasks.TOTP, alice, "sign-in")
 	record := "securemail:{" + a.ID + "}"
-	sealed, err := h.redis.Client.HGet(t.Context(), record, "totp").Bytes()
+	sealed, err := h.redis.HGet(t.Context(), record, "totp").Bytes()
 	h.must(err)
-	theirs, err := h.redis.Client.HGet(t.Context(), "securemail:{"+b.ID+"}", "totp").Bytes()
+	theirs, err := h.redis.HGet(t.Context(), "securemail:{"+b.ID+"}", "totp").Bytes()
 	h.must(err)
 	a.Typed, b.Typed = authenticator{t, a.Typed}.code(0), authenticator{t, b.Typed}.code(0)
 	for i := range 2000 {
@@ -221,7 +221,7 @@ func TestATamperedTOTPSecretIsRefused(t *testing.T) {
 		if i == 0 {
 			tampered, typed = theirs, b.Typed
 		}
-		h.must(h.redis.Client.HSet(t.Context(), record, "totp", tampered).Err())
+		h.must(h.redis.HSet(t.Context(), record, "totp", tampered).Err())
 		if got := h.verify(a, typed); !strings.HasPrefix(got, "trouble: the TOTP secret in Redis was changed, or is another record's") {
 			t.Fatalf("got %s", got)
 		}
@@ -229,7 +229,7 @@ func TestATamperedTOTPSecretIsRefused(t *testing.T) {
 	if misses := h.charges(alice); misses != 0 {
 		t.Errorf("%d misses are counted, want none", misses)
 	}
-	h.must(h.redis.Client.HSet(t.Context(), record, "totp", sealed).Err())
+	h.must(h.redis.HSet(t.Context(), record, "totp", sealed).Err())
 	if got := h.verify(a, a.Typed); got != "right" {
 		t.Errorf("as it was: got %s, want right", got)
 	}
