@@ -1,6 +1,7 @@
 package tasks
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -24,10 +25,13 @@ func (c *Client) Resend(ctx context.Context, id string) error {
 	}
 	kept, err := c.records.Kept(ctx, id)
 	if errors.Is(err, record.ErrNotFound) {
-		if _, err := c.queuedTask(id); err != nil {
-			return err
+		if _, err := c.queuedTask(id); !errors.Is(err, ErrNotFound) {
+			return cmp.Or(err, ErrStillSending)
 		}
-		return ErrStillSending
+		kept, err = c.records.Kept(ctx, id) // a worker may have opened and ended it between the two looks
+	}
+	if errors.Is(err, record.ErrNotFound) {
+		return ErrNotFound
 	}
 	if err != nil {
 		return err

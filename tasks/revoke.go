@@ -19,8 +19,15 @@ func (c *Client) Revoke(ctx context.Context, id string) error {
 		return ErrNotFound
 	}
 	err := c.records.Revoke(ctx, id)
-	if errors.Is(err, record.ErrNotFound) {
-		return c.revokeQueued(ctx, id)
+	if !errors.Is(err, record.ErrNotFound) {
+		return err
+	}
+	if err := c.revokeQueued(ctx, id); !errors.Is(err, ErrNotFound) {
+		return err
+	}
+	// A worker may have opened and ended it between the two looks.
+	if err = c.records.Revoke(ctx, id); errors.Is(err, record.ErrNotFound) {
+		return ErrNotFound
 	}
 	return err
 }

@@ -75,7 +75,14 @@ func (c *Client) Status(ctx context.Context, id string) (Status, error) {
 	}
 	r, err := c.records.Status(ctx, id)
 	if errors.Is(err, record.ErrNotFound) {
-		return c.queued(id)
+		s, queuedErr := c.queued(id)
+		if !errors.Is(queuedErr, ErrNotFound) {
+			return s, queuedErr
+		}
+		r, err = c.records.Status(ctx, id) // a worker may have opened and ended it between the two looks
+	}
+	if errors.Is(err, record.ErrNotFound) {
+		return Status{}, ErrNotFound
 	}
 	if err != nil {
 		return Status{}, fmt.Errorf("status of the mail: %w", err)

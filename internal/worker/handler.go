@@ -86,13 +86,16 @@ func (r *run) send(ctx context.Context, t *asynq.Task) error {
 		return r.endUnopened(ctx, record.Expired, reasonLate)
 	}
 	turn, err := r.waitForRelay(ctx)
-	if err != nil {
+	if err == nil {
+		defer turn.Release()
+	}
+	switch {
+	case r.late():
+		r.cause = err
+		return r.endUnopened(ctx, record.Expired, reasonLate)
+	case err != nil:
 		r.cause = err
 		return r.again(noRelayDelay, reasonRelay)
-	}
-	defer turn.Release()
-	if r.late() {
-		return r.endUnopened(ctx, record.Expired, reasonLate)
 	}
 
 	ring, err := r.KeyRing.Ring()
@@ -145,9 +148,10 @@ func (r *run) send(ctx context.Context, t *asynq.Task) error {
 
 func (r *run) late() bool { return time.Now().After(lateAt(r.task)) }
 
-// waitForRelay holds the task's place until a relay takes mail again, half a minute at most. It costs Redis nothing.
+// waitForRelay holds the task's place until a relay takes mail again, half a minute at most, and no longer than the mail is
+// of use. It costs Redis nothing.
 func (r *run) waitForRelay(ctx context.Context) (*submission.Turn, error) {
-	ctx, cancel := context.WithTimeout(ctx, relayWait)
+	ctx, cancel := context.WithTimeout(ctx, min(relayWait, time.Until(lateAt(r.task))))
 	defer cancel()
 	defer context.AfterFunc(r.stopping, cancel)()
 	return r.Relays.Acquire(ctx)
