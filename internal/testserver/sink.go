@@ -57,9 +57,10 @@ func (s *Sink) Up() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.listener = tls.NewListener(listener, s.tls)
+	secured := tls.NewListener(listener, s.tls)
+	s.listener = secured
 	s.down.Store(false)
-	s.serving.Go(func() { s.server.Serve(s.listener) })
+	s.serving.Go(func() { s.server.Serve(secured) })
 }
 
 // Down refuses further connections, and further mails on those there are with a 421. Mails in hand are still answered, so
