@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,6 +49,7 @@ func TestNoSecretLeaves(t *testing.T) {
 		secrets[m.To] = r.expect(m.id, m.Mail, m.seed)
 	}
 	r.compare(secrets)
+	r.answer(sent, secrets)
 	planted := r.plant()
 
 	for place, hits := range r.find(r.places()) {
@@ -62,6 +64,54 @@ func TestNoSecretLeaves(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// answer has what was mailed checked, as an application does: the right answer, a wrong one and a resend.
+func (r *canaryRun) answer(sent []canaryMail, secrets map[string]credential.Credential) {
+	r.t.Helper()
+	client, err := tasks.NewClient(r.rdb, tasks.WithKeyRingFile(r.ring))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	right, resent := 0, []string{}
+	for i, m := range sent {
+		if m.state != tasks.Accepted {
+			continue
+		}
+		secret := secrets[m.To]
+		a := tasks.Answer{ID: m.id, Purpose: m.Purpose, To: m.To, Typed: secret.Display().Reveal()}
+		if m.Kind == tasks.TOTP {
+			a.Typed = otpauth.Code([]byte(secret.SharedSecret().Reveal()), time.Now())
+		}
+		switch i % 5 {
+		case 0:
+			a.Typed = "0" + a.Typed[1:len(a.Typed)-1]
+			if err := client.Verify(r.t.Context(), a); err == nil {
+				r.t.Errorf("%s: a wrong answer passed", m.id)
+			}
+		case 1:
+			if err := client.Resend(r.t.Context(), m.id); err != nil {
+				r.t.Errorf("resend: %v", err)
+			}
+			resent = append(resent, m.id)
+		default:
+			if err := client.Verify(r.t.Context(), a); err != nil {
+				r.t.Errorf("%s: %v", m.id, err)
+			}
+			right++
+		}
+	}
+	// Together, because a relay in trouble is left alone for ten seconds at a time.
+	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
+	defer cancel()
+	for _, id := range resent {
+		if _, err := client.Wait(ctx, id); err != nil {
+			r.t.Errorf("wait for a resend: %v", err)
+		}
+	}
+	if right < 50 {
+		r.t.Errorf("only %d right answers were checked", right)
 	}
 }
 
