@@ -44,7 +44,9 @@ func (r *run) report() {
 	r.metrics.runs.WithLabelValues(kind, string(r.state), r.result.Reason).Inc()
 	accepted := r.state == record.Accepted && r.result.Reason == ""
 	if accepted {
-		r.metrics.wait.WithLabelValues(kind).Observe(time.Since(r.task.CreatedAt).Seconds())
+		if r.task.Resend == 0 { // nobody writes down when a resend was asked for
+			r.metrics.wait.WithLabelValues(kind).Observe(time.Since(r.task.CreatedAt).Seconds())
+		}
 		t := r.receipt.Timings
 		for phase, took := range map[string]time.Duration{"connect": t.Connect, "envelope": t.Envelope, "body": t.Body, "final_reply": t.FinalReply} {
 			r.metrics.submit.WithLabelValues(r.receipt.Relay, phase).Observe(took.Seconds())
@@ -94,7 +96,10 @@ func (r *run) fields(kind string) []zap.Field {
 	if !r.next.IsZero() {
 		f = append(f, zap.Time("next_try", r.next.UTC().Truncate(time.Second)))
 	}
-	return append(f, zap.Int64("queued_ms", r.started.Sub(r.task.CreatedAt).Milliseconds()), ms("open_ms", r.timings.open),
+	if r.task.Resend == 0 && !r.task.CreatedAt.IsZero() {
+		f = append(f, zap.Int64("queued_ms", r.started.Sub(r.task.CreatedAt).Milliseconds()))
+	}
+	return append(f, ms("open_ms", r.timings.open),
 		ms("compose_ms", r.timings.compose), ms("submit_ms", r.timings.submit), ms("record_ms", r.timings.record), ms("total_ms", time.Since(r.started)))
 }
 
