@@ -3,6 +3,8 @@ package tasks_test
 import (
 	"context"
 	"fmt"
+	"os"
+	"strconv"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -28,7 +30,11 @@ func all(t *testing.T, c *tasks.Client, n int, answer func(int) tasks.Answer) ma
 	return count
 }
 
+// rounds is how often the races below are run: ROUNDS=1000 is the full size.
 func rounds() int {
+	if n, err := strconv.Atoi(os.Getenv("ROUNDS")); err == nil {
+		return n
+	}
 	if testing.Short() {
 		return 50
 	}
