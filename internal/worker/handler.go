@@ -29,8 +29,11 @@ type handler struct {
 // asynq.SkipRetry archives, asynq.RevokeTask drops. asynq keeps the error's text, so it holds no address and no reply.
 func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
 	r := &run{handler: h, started: time.Now(), log: h.Log}
+	id, _ := asynq.GetTaskID(ctx)
+	failpoint("dequeued", id)
 	err := r.sendOrRecover(ctx, t)
 	r.report()
+	failpoint("returned", id)
 	return err
 }
 
@@ -113,7 +116,7 @@ func (r *run) send(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return r.notOpened(err)
 	}
-	failpoint("opened")
+	failpoint("opened", r.task.ID)
 	held := hold(ctx, r.records, r.attempt, step)
 	defer held.stop()
 	if wait, err := r.admit(ctx, ring); err != nil || wait > 0 {
@@ -130,7 +133,7 @@ func (r *run) send(ctx context.Context, t *asynq.Task) error {
 	step = time.Now()
 	envelope := submission.Envelope{From: r.From.Address, To: r.task.Mail.To}
 	r.receipt, err = turn.Submit(ctx, r.preferred(), envelope, message, func(ctx context.Context) error {
-		failpoint("before-dot")
+		failpoint("before-dot", r.task.ID)
 		if r.late() {
 			return errTooLate
 		}
@@ -140,9 +143,9 @@ func (r *run) send(ctx context.Context, t *asynq.Task) error {
 	if err != nil {
 		return r.settle(ctx, verdictOf(err), err)
 	}
-	failpoint("accepted")
+	failpoint("accepted", r.task.ID)
 	r.accept(ctx)
-	failpoint("recorded")
+	failpoint("recorded", r.task.ID)
 	return nil
 }
 
