@@ -151,7 +151,7 @@ func TestEndlessBannerTakesLittleMemory(t *testing.T) {
 
 func TestCancelEndsEveryWait(t *testing.T) {
 	onBothPorts(t, func(t *testing.T, mode submission.TLSMode) {
-		steps := []string{"greeting", "ehlo", "auth", "mail", "rcpt", "data", "dot", "tls"}
+		steps := []string{"greeting", "ehlo", "auth", "mail", "rcpt", "data", "tls"}
 		if mode == submission.StartTLS {
 			steps = append(steps, "clear-ehlo", "starttls")
 		}
@@ -167,11 +167,25 @@ func TestCancelEndsEveryWait(t *testing.T) {
 			if e.Scope != submission.ScopeCaller || !errors.Is(err, context.Canceled) || e.Permanent {
 				t.Errorf("%s: got scope %s, permanent %v, %v; want the caller's cancellation", step, e.Scope, e.Permanent, e)
 			}
-			if e.Ambiguous != (step == "dot") {
-				t.Errorf("%s: ambiguous is %v", step, e.Ambiguous)
+			if e.Ambiguous {
+				t.Errorf("%s: it is called ambiguous", step)
 			}
 		}
 	})
+}
+
+// TestACancelAfterTheDotLosesNoReply: who leaves there would have to send the mail again.
+func TestACancelAfterTheDotLosesNoReply(t *testing.T) {
+	s := newServer(t, submission.ImplicitTLS, map[string]string{"dot": "(gate)250 2.0.0 ok"}).start()
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		<-s.reached
+		cancel()
+		close(s.gate)
+	}()
+	if r, err := s.client().Submit(ctx, envelope, mail, nil); err != nil || r.Code != 250 {
+		t.Errorf("got %v, %v; want the reply to the dot", r, err)
+	}
 }
 
 func TestCancelledBeforeItBegan(t *testing.T) {

@@ -108,7 +108,9 @@ func NewClient(r Relay) (*Client, error) {
 // returns an error, the connection is closed instead, so that the server drops the half message, and the error is wrapped.
 //
 // A nil error means that the server has taken responsibility. Any other is an *Error; its Ambiguous says whether the server
-// may have taken the message nevertheless. Submit ends when ctx does, and in any case after Timeouts.Total.
+// may have taken the message nevertheless. Submit ends when ctx does, except between the final dot and the reply to it:
+// that reply is awaited for Timeouts.FinalReply, because without it the message would have to be sent again. In any case
+// Submit ends after Timeouts.Total.
 func (c *Client) Submit(ctx context.Context, env Envelope, msg []byte, beforeDot func(context.Context) error) (Receipt, error) {
 	m, err := prepare(c.relay.Name, env, msg)
 	if err != nil {

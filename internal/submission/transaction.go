@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"sync"
 	"time"
 )
 
@@ -23,14 +24,22 @@ func (s *session) send(ctx context.Context, m *message, dotBy time.Time, beforeD
 	if err := s.unfit(m); err != nil {
 		return Receipt{}, err
 	}
-	defer s.conn.bind(ctx)()
+	release := sync.OnceFunc(s.conn.bind(ctx))
+	defer release()
 	s.messages++
 	begun := time.Now()
 	if err := s.fly(ctx, s.commands(m)); err != nil {
 		return Receipt{}, err
 	}
 	invited := time.Now()
-	if err := s.body(ctx, m.wire, dotBy, beforeDot); err != nil {
+	last, err := s.body(ctx, m.wire, dotBy, beforeDot)
+	if err != nil {
+		return Receipt{}, err
+	}
+	// Who leaves between the dot and its reply makes a second copy. From here on the time-outs alone have a say.
+	release()
+	ctx = context.WithoutCancel(ctx)
+	if err := s.block(ctx, last); err != nil {
 		return Receipt{}, err
 	}
 	dotted := time.Now()
@@ -140,39 +149,40 @@ func (s *session) fly(ctx context.Context, cmds []command) error {
 	return nil
 }
 
-// body writes the stuffed message. The last block is one TLS record, written by one call: if that fails, the server cannot
-// decrypt it, so the final dot has not left and nothing is ambiguous.
-func (s *session) body(ctx context.Context, wire []byte, dotBy time.Time, beforeDot func(context.Context) error) error {
+// body writes the stuffed message up to its last block, which it returns when nothing speaks against sending it. That block
+// is one TLS record, to be written by one call: if that fails, the server cannot decrypt it, so the final dot has not left
+// and nothing is ambiguous.
+func (s *session) body(ctx context.Context, wire []byte, dotBy time.Time, beforeDot func(context.Context) error) (last []byte, err error) {
 	if err := s.quiet(ctx, PhaseBody); err != nil {
-		return err
+		return nil, err
 	}
 	for len(wire) > blockSize {
 		n := min(blockSize, len(wire)-len(endOfData)) // the end of data is never torn apart
 		if err := s.block(ctx, wire[:n]); err != nil {
-			return err
+			return nil, err
 		}
 		wire = wire[n:]
 	}
 	if beforeDot != nil {
 		if err := beforeDot(ctx); err != nil {
 			s.kill()
-			return &Error{
+			return nil, &Error{
 				Relay: s.relay.Name, Phase: PhaseBody, Scope: ScopeCaller, Err: err,
 				words: "the caller stopped the mail before its final dot",
 			}
 		}
 	}
 	if err := ctx.Err(); err != nil { // the connection may not have been closed yet
-		return s.fail(ctx, PhaseBody, err)
+		return nil, s.fail(ctx, PhaseBody, err)
 	}
 	if time.Now().After(dotBy) {
 		s.kill()
-		return &Error{
+		return nil, &Error{
 			Relay: s.relay.Name, Phase: PhaseBody, Scope: ScopeNetwork, Err: context.DeadlineExceeded,
 			words: "it took so long that too little time was left for the final reply",
 		}
 	}
-	return s.block(ctx, wire)
+	return wire, nil
 }
 
 func (s *session) block(ctx context.Context, b []byte) error {
