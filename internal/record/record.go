@@ -174,11 +174,14 @@ var (
 	openSource string
 	//go:embed lua/renew.lua
 	renewSource string
+	//go:embed lua/locked.lua
+	lockedSource string
 	//go:embed lua/settle.lua
 	settleSource string
 
 	openScript   = redis.NewScript(openSource)
 	renewScript  = redis.NewScript(renewSource)
+	lockedScript = redis.NewScript(lockedSource)
 	settleScript = redis.NewScript(settleSource)
 )
 
@@ -218,6 +221,15 @@ func (s *Store) Renew(ctx context.Context, a *Attempt) error {
 		return ErrLostLock
 	}
 	return nil
+}
+
+// Locked reports whether somebody holds the send lock of the mail, and with it will say what becomes of it.
+func (s *Store) Locked(ctx context.Context, id string) (bool, error) {
+	locked, err := lockedScript.Run(ctx, s.rdb, []string{key(id)}).Bool()
+	if err != nil && !errors.Is(err, redis.Nil) {
+		return false, fmt.Errorf("look at the send lock: %w", err)
+	}
+	return locked, nil
 }
 
 // Accept writes down that a relay took the mail, and gives the lock back. It may be repeated until it succeeds, and it

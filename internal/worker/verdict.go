@@ -113,6 +113,9 @@ const (
 	faultDelay = time.Minute
 	// A task that has waited in place for a relay goes to the end of its queue, and others take their turn.
 	noRelayDelay = time.Second
+	// recoveredDelay is for a task that asynq takes back from a worker whose lease ended. After an outage of Redis that worker
+	// may be alive, and needs a moment to write down what it did.
+	recoveredDelay = 5 * time.Second
 	// minDelay is the shortest wait that is worth a further try at the end of a mail's life.
 	minDelay = 2 * time.Second
 )
@@ -150,13 +153,13 @@ func (l *later) Error() string {
 	return fmt.Sprintf("%s; again in %v", l.reason, l.delay.Round(time.Second))
 }
 
-// retryDelay tells asynq when. Other errors are its own, such as a lease that ran out when a worker died: at once.
+// retryDelay tells asynq when. Other errors than ours are its own: a lease that ended.
 func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
 	var l *later
 	if errors.As(err, &l) {
 		return l.delay
 	}
-	return 0
+	return recoveredDelay
 }
 
 // final tells asynq what to do with a task whose mail has ended: what somebody may have to look at is archived, where

@@ -20,6 +20,7 @@ import (
 	"errors"
 	"fmt"
 	"net/mail"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -50,7 +51,9 @@ const (
 
 // Config is what a worker works with. All fields are required but ReplyTo.
 type Config struct {
-	Redis      redis.UniversalClient // retries long enough to outlast a restart of Redis
+	// Redis is a client that retries long enough to outlast a restart of Redis. [New] adds a hook to it that only this
+	// worker's asynq server meets.
+	Redis      redis.UniversalClient
 	KeyRing    *keyring.File
 	Relays     *submission.Relays
 	TryTimeout time.Duration // the longest that a submission takes, over all relays that it fails over to
@@ -75,18 +78,20 @@ type Config struct {
 type Worker struct {
 	server  *asynq.Server
 	handler *handler
+	sweeper *sweeper
 	stop    context.CancelFunc
 }
 
 // New returns a worker that has not started.
 func New(c Config) *Worker {
 	stopping, stop := context.WithCancel(context.Background())
-	w := &Worker{stop: stop, handler: &handler{
-		Config:   c,
-		records:  record.NewStore(c.Redis, c.Retention),
-		metrics:  newMetrics(c.Metrics),
-		stopping: stopping,
-	}}
+	records := record.NewStore(c.Redis, c.Retention)
+	w := &Worker{
+		stop:    stop,
+		handler: &handler{Config: c, records: records, metrics: newMetrics(c.Metrics), stopping: stopping},
+		sweeper: &sweeper{rdb: c.Redis, records: records, log: c.Log},
+	}
+	c.Redis.AddHook(&backoff{stopping: stopping})
 	w.server = asynq.NewServerFromRedisClient(c.Redis, asynq.Config{
 		Concurrency:              c.Concurrency,
 		Queues:                   map[string]int{tasks.QueueCodes: 2, tasks.Queue: 1},
@@ -112,10 +117,13 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.server.Start(w.handler); err != nil {
 		return fmt.Errorf("start the queue server: %w", err)
 	}
+	var sweeping sync.WaitGroup
+	sweeping.Go(func() { w.sweeper.run(ctx) })
 	<-ctx.Done()
 	w.handler.Log.Info("worker stopping: the mails in hand finish first; a second signal quits at once")
 	w.stop()
 	w.server.Shutdown()
+	sweeping.Wait()
 	return nil
 }
 
