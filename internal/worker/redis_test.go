@@ -1,0 +1,93 @@
+package worker_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"example.com/securemail/internal/testserver"
+	"example.com/securemail/internal/worker"
+)
+
+// TestARedisThatForgetsIsRefused, with what would be lost and the lines that mend it.
+func TestARedisThatForgetsIsRefused(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		args  []string
+		lines []string // of redis.conf, in the error; none where it is good
+		warns string
+	}{
+		{"good", []string{"--appendfsync", "always"}, nil, ""},
+		{"everysec", []string{"--appendfsync", "everysec"}, nil, "appendfsync is everysec"},
+		{"no append-only file", []string{"--appendonly", "no"}, []string{"appendonly yes", "appendfsync always"}, ""},
+		{"evicts", []string{"--maxmemory-policy", "allkeys-lru"}, []string{"maxmemory-policy noeviction"}, ""},
+		{"evicts what expires", []string{"--maxmemory-policy", "volatile-ttl"}, []string{"maxmemory-policy noeviction"}, ""},
+		{"both", []string{"--appendonly", "no", "--maxmemory-policy", "allkeys-random"}, []string{"appendonly yes", "maxmemory-policy noeviction"}, ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			server := testserver.StartRedis(t, test.args...).Client
+			warnings, err := worker.CheckRedis(context.Background(), server)
+			if errors.Is(err, worker.ErrVolatile) != (test.lines != nil) {
+				t.Fatalf("got %v", err)
+			}
+			for _, line := range test.lines {
+				if !strings.Contains(err.Error(), "\n  "+line) {
+					t.Errorf("got %v, want the line %q", err, line)
+				}
+			}
+			if got := strings.Join(warnings, "; "); (got != "") != (test.warns != "") || !strings.Contains(got, test.warns) {
+				t.Errorf("got the warnings %q, want %q", got, test.warns)
+			}
+		})
+	}
+}
+
+// TestTheCheckOfRedisNeedsNoRights but INFO: what a worker of least privilege cannot see is said, and nothing it may not do
+// is tried.
+func TestTheCheckOfRedisNeedsNoRights(t *testing.T) {
+	r := testserver.StartRedis(t, "--maxmemory-policy", "allkeys-lru")
+	if err := r.Client.ACLSetUser(context.Background(), "worker", "on", "nopass", "-@all", "+info", "+acl|whoami").Err(); err != nil {
+		t.Fatal(err)
+	}
+	options := *r.Client.Options()
+	options.Username, options.Password = "worker", "any"
+	rdb := redis.NewClient(&options)
+	defer rdb.Close()
+	if _, err := worker.CheckRedis(context.Background(), rdb); !errors.Is(err, worker.ErrVolatile) {
+		t.Errorf("got %v, want that it evicts", err)
+	}
+	r.Client.ConfigSet(context.Background(), "maxmemory-policy", "noeviction")
+	warnings, err := worker.CheckRedis(context.Background(), rdb)
+	if err != nil || len(warnings) != 1 || !strings.Contains(warnings[0], "appendfsync is unknown") {
+		t.Errorf("got %q, %v; want a word about appendfsync", warnings, err)
+	}
+	if denied, err := r.Client.ACLLog(context.Background(), 10).Result(); err != nil || len(denied) != 0 {
+		t.Errorf("the ACL's log: %+v, %v; want nothing", denied, err)
+	}
+}
+
+func TestAReplicaIsNotForWorkers(t *testing.T) {
+	r := testserver.StartRedis(t)
+	r.Client.Do(context.Background(), "REPLICAOF", "127.0.0.1", "1")
+	if _, err := worker.CheckRedis(context.Background(), r.Client); err == nil || errors.Is(err, worker.ErrVolatile) || !strings.Contains(err.Error(), "replica") {
+		t.Errorf("got %v, want that it is a replica", err)
+	}
+}
+
+func TestEveryMasterOfAClusterIsChecked(t *testing.T) {
+	rdb := testserver.StartCluster(t)
+	ctx := context.Background()
+	if _, err := worker.CheckRedis(ctx, rdb); err != nil {
+		t.Fatal(err)
+	}
+	one := redis.NewClient(&redis.Options{Addr: rdb.Options().Addrs[1]})
+	defer one.Close()
+	one.ConfigSet(ctx, "maxmemory-policy", "allkeys-lru")
+	if _, err := worker.CheckRedis(ctx, rdb); !errors.Is(err, worker.ErrVolatile) || !strings.Contains(err.Error(), one.Options().Addr) {
+		t.Errorf("got %v, want it to name %s", err, one.Options().Addr)
+	}
+}
