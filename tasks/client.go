@@ -24,6 +24,10 @@ type Client struct {
 	records   *record.Store
 	ceiling   map[Kind]time.Duration
 	ring      *keyring.File // nil for a client that only sends
+
+	rdb         redis.UniversalClient
+	replicas    int // see WithReplicas
+	replicaWait time.Duration
 }
 
 // Option changes how a [Client] works.
@@ -49,6 +53,7 @@ func NewClient(rdb redis.UniversalClient, options ...Option) (*Client, error) {
 		inspector: asynq.NewInspectorFromRedisClient(rdb),
 		records:   record.NewStore(rdb, recordRetention),
 		ceiling:   map[Kind]time.Duration{},
+		rdb:       rdb,
 	}
 	for kind, life := range maxLife {
 		c.ceiling[kind] = life
@@ -77,7 +82,7 @@ func (c *Client) Send(ctx context.Context, m Mail) (id string, err error) {
 	if err := c.checkLimits(ctx, m); err != nil {
 		return "", err
 	}
-	if err := c.enqueue(ctx, task); err != nil {
+	if err := c.enqueue(ctx, task, m.Kind, id); err != nil {
 		return "", err
 	}
 	return id, nil

@@ -12,7 +12,7 @@
 // # What is promised
 //
 // A mail that Send acknowledged is never lost as long as Redis keeps its data: it ends as accepted, refused, expired,
-// revoked or unknown. "Accepted" means that a submission server (RFC 6409) took responsibility for it; whether it
+// revoked or unknown. Through a failover to a replica Redis keeps what the replica has, see [WithReplicas]. "Accepted" means that a submission server (RFC 6409) took responsibility for it; whether it
 // reached a mailbox is beyond what SMTP can tell. On every retry, and after every crash, the same mail carries the
 // same secret. Of any number of right answers, also at the same moment, one succeeds. The id and the recipient's address
 // are in Redis; the secret is not, in no form but that of a TOTP, which is kept sealed under the key ring.

@@ -57,16 +57,20 @@ func (c *Client) enqueueResend(ctx context.Context, id string, n int, kind Kind)
 	if err != nil {
 		return err
 	}
-	return c.enqueue(ctx, newAsynqTask(body, fmt.Sprintf("%s.%d", id, n), kind))
+	taskID := fmt.Sprintf("%s.%d", id, n)
+	return c.enqueue(ctx, newAsynqTask(body, taskID, kind), kind, taskID)
 }
 
 // enqueue offers a task to Redis until there is an answer. A conflict of task ids is success: the id is this call's
 // own, or stands for the same mail, so the task is there already, because the reply to an earlier try was lost (also
 // inside go-redis, which repeats by itself) or because the caller asks again.
-func (c *Client) enqueue(ctx context.Context, task *asynq.Task) (err error) {
+func (c *Client) enqueue(ctx context.Context, task *asynq.Task, kind Kind, taskID string) (err error) {
 	for range sendTries {
 		_, err = c.queue.EnqueueContext(ctx, task)
 		if err == nil || errors.Is(err, asynq.ErrTaskIDConflict) {
+			err = c.replicated(ctx, queueOf(kind), taskID)
+		}
+		if err == nil {
 			return nil
 		}
 		if ctx.Err() != nil {
