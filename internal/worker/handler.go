@@ -231,8 +231,11 @@ func (r *run) accept(ctx context.Context) {
 	}
 }
 
-// settle carries out what verdict decided.
+// settle carries out what verdict decided, also when the try ended because ctx did: until the record says so and the lock
+// is given back, nobody can go on with the mail.
 func (r *run) settle(ctx context.Context, v verdict, err error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTime)
+	defer cancel()
 	r.cause, r.trouble = err, v.trouble
 	r.result.Reason = v.reason
 	var failure *submission.Error

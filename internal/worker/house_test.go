@@ -44,6 +44,8 @@ type house struct {
 	log    *zap.Logger
 	stop   func() // stops the worker, and waits for it
 
+	metrics *prometheus.Registry // of the worker that was started last
+
 	relays        []submission.Relay
 	changed       func(relay string, open bool, cause error, until time.Time)
 	stopOnUnknown bool
@@ -89,10 +91,11 @@ func (h *house) start() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
+	h.metrics = prometheus.NewRegistry()
 	w := worker.New(worker.Config{Redis: h.redis.Client, KeyRing: ring, Relays: relays, TryTimeout: 3 * time.Minute, StopOnUnknown: h.stopOnUnknown,
 		From: mail.Address{Name: "Example", Address: "no-reply@example.com"}, Product: "Example",
 		MaxLife:    map[tasks.Kind]time.Duration{tasks.Key: 24 * time.Hour, tasks.Code: 10 * time.Minute, tasks.TOTP: 24 * time.Hour},
-		CodeDigits: 8, Retention: time.Hour, Unlimited: !h.limited, Concurrency: 8, Log: h.log, Metrics: prometheus.NewRegistry()})
+		CodeDigits: 8, Retention: time.Hour, Unlimited: !h.limited, Concurrency: 8, Log: h.log, Metrics: h.metrics})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {

@@ -30,11 +30,12 @@ type process struct {
 	running *exec.Cmd
 }
 
-func newProcess(t *testing.T, redisURL string, env *dev.Env) *process {
+func newProcess(t *testing.T, redisURL string, env *dev.Env, buildFlags ...string) *process {
 	t.Helper()
 	dir := t.TempDir()
 	p := &process{t: t, binary: filepath.Join(dir, "worker"), log: filepath.Join(dir, "log")}
-	build := exec.Command("go", "build", "-race", "-tags", "failpoints", "-o", p.binary, "example.com/securemail/cmd/worker")
+	args := append([]string{"build", "-race", "-tags", "failpoints", "-o", p.binary}, buildFlags...)
+	build := exec.Command("go", append(args, "example.com/securemail/cmd/worker")...)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}

@@ -42,6 +42,8 @@ const (
 	// acceptTime is how long an accepted mail's record is tried to be written: a restart of Redis that reads back a
 	// large append-only file takes a minute or two.
 	acceptTime = 2 * time.Minute
+	// settleTime is how long the end of a failed try is tried to be written; without it, the lock runs out by itself.
+	settleTime = 30 * time.Second
 	// relayWait is how long a task holds its place while no relay takes mail. So an outage turns over as many tasks as
 	// there are places, twice a minute, and not the backlog.
 	relayWait = 30 * time.Second
