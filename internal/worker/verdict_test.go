@@ -103,8 +103,8 @@ func TestWhatAsynqIsTold(t *testing.T) {
 	if got := retryDelay(7, fmt.Errorf("wrapped: %w", l), nil); got != time.Minute {
 		t.Errorf("later: got %v, want 1m", got)
 	}
-	if got := retryDelay(7, asynq.ErrLeaseExpired, nil); got != 0 {
-		t.Errorf("a dead worker's task: got %v, want at once", got)
+	if got := retryDelay(7, asynq.ErrLeaseExpired, nil); got != recoveredDelay {
+		t.Errorf("a task whose lease ended: got %v, want %v", got, recoveredDelay)
 	}
 	for outcome, want := range map[record.State]error{record.Refused: asynq.SkipRetry, record.Unknown: asynq.SkipRetry,
 		record.Expired: asynq.RevokeTask, record.Revoked: asynq.RevokeTask} {
