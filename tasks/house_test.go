@@ -32,7 +32,7 @@ type house struct {
 func newHouse(t testing.TB) *house {
 	t.Helper()
 	server := testserver.StartRedis(t, "--appendfsync", "no")
-	return houseOver(t, server.Client, server.Client)
+	return houseOver(t, server.Client, server.As(testserver.Producer))
 }
 
 // houseOver has its client use another connection to Redis than the worker's.

@@ -24,6 +24,7 @@ func lossy(t *testing.T, server *testserver.Redis) (rdb *redis.Client, losses *a
 	t.Helper()
 	losses = new(atomic.Int64)
 	rdb = redis.NewClient(&redis.Options{MaxRetries: 100, MinRetryBackoff: -1, MaxRetryBackoff: -1, DisableIdentity: true,
+		Username: testserver.Producer, Password: testserver.RedisPassword,
 		Dialer: func(context.Context, string, string) (net.Conn, error) {
 			conn, err := net.Dial("unix", server.Client.Options().Addr)
 			return &lossyConn{Conn: conn, losses: losses}, err

@@ -109,7 +109,7 @@ func TestWhatIsNotTheSecretLooksLikeAnExpiredOne(t *testing.T) {
 			t.Errorf("%s: got the text %q, want that of an expired one", test.name, err)
 		}
 	}
-	if keys, err := h.rdb.Keys(t.Context(), "*AAAAAAAAAA*").Result(); err != nil || len(keys) > 0 {
+	if keys, err := h.redis.Keys(t.Context(), "*AAAAAAAAAA*").Result(); err != nil || len(keys) > 0 {
 		t.Errorf("checking an unknown id left %q, %v", keys, err)
 	}
 	if fmt.Sprintf("%v %+v %#v", a, a, a) != strings.Repeat(" answer to "+a.ID, 3)[1:] {

@@ -149,7 +149,7 @@ func TestMetrics(t *testing.T) {
 	r := testserver.StartRedis(t, "--appendfsync", "always")
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "own_total"}))
-	a := start(t, r.Client, func(c *admin.Config) { c.Metrics = registry })
+	a := start(t, r.As(testserver.Worker), func(c *admin.Config) { c.Metrics = registry })
 	scrape := func(want ...string) string {
 		t.Helper()
 		begun := time.Now()
@@ -173,7 +173,7 @@ func TestMetrics(t *testing.T) {
 
 	without(scrape(), "asynq_") // an empty Redis: no queue exists
 
-	client, err := tasks.NewClient(r.Client)
+	client, err := tasks.NewClient(r.As(testserver.Producer))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ import (
 )
 
 func TestMonitorAsksForThePassword(t *testing.T) {
-	a := start(t, testserver.StartRedis(t).Client, nil)
+	a := start(t, testserver.StartRedis(t).As(testserver.Worker), nil)
 	paths := []string{"/monitor", "/monitor/", "/monitor/queues/secure-mail", "/monitor/api/queues", "/monitor/api/redis_info",
 		"/monitor/favicon.ico", "/monitor/../monitor/api/queues", "/monitor//api/queues"}
 	for _, path := range paths {
@@ -70,7 +70,7 @@ func TestMonitorIsOffWithoutAPassword(t *testing.T) {
 
 // TestMonitorPages: the page, also at a deep link, and everything it loads, is there under /monitor, and only there.
 func TestMonitorPages(t *testing.T) {
-	a := start(t, testserver.StartRedis(t).Client, nil)
+	a := start(t, testserver.StartRedis(t).As(testserver.Worker), nil)
 	loads := regexp.MustCompile(`(?:src|href)="([^"]+)"`)
 	for _, path := range []string{"/monitor", "/monitor/", "/monitor/queues/secure-mail", "/monitor/servers"} {
 		answer, page := a.ask(t, "GET", path, password)
@@ -125,7 +125,7 @@ func TestMonitorChangesNothing(t *testing.T) {
 	if err := inspector.ArchiveTask(tasks.Queue, ids["archived"]); err != nil {
 		t.Fatal(err)
 	}
-	a := start(t, r.Client, nil)
+	a := start(t, r.As(testserver.Worker), nil)
 	before := dump(t, r)
 
 	q := "/monitor/api/queues/secure-mail"
@@ -223,7 +223,7 @@ func TestMonitorShowsNoRecipient(t *testing.T) {
 	}
 
 	release := make(chan struct{})
-	server := asynq.NewServerFromRedisClient(r.Client, asynq.Config{Queues: map[string]int{tasks.Queue: 1}, TaskCheckInterval: 10 * time.Millisecond,
+	server := asynq.NewServerFromRedisClient(r.As(testserver.Worker), asynq.Config{Queues: map[string]int{tasks.Queue: 1}, TaskCheckInterval: 10 * time.Millisecond,
 		LogLevel: asynq.FatalLevel, RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return time.Hour }})
 	err := server.Start(asynq.HandlerFunc(func(_ context.Context, task *asynq.Task) error {
 		parsed, err := tasks.ParseTask(task)
@@ -246,7 +246,7 @@ func TestMonitorShowsNoRecipient(t *testing.T) {
 	defer server.Shutdown()
 	defer close(release)
 
-	a := start(t, r.Client, nil)
+	a := start(t, r.As(testserver.Worker), nil)
 	// wait asks until the answer holds the text. asynq tells of its workers every five seconds.
 	wait := func(path, text string) string {
 		t.Helper()

@@ -227,7 +227,7 @@ func TestAMailThatWasNeverOpenedCanEnd(t *testing.T) {
 func TestARepeatedOpenCountsOnce(t *testing.T) {
 	r := testserver.StartRedis(t)
 	var drop atomic.Bool
-	rdb := redis.NewClient(&redis.Options{MaxRetries: 5, Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
+	rdb := redis.NewClient(&redis.Options{MaxRetries: 5, Username: testserver.Worker, Password: testserver.RedisPassword, Dialer: func(ctx context.Context, _, _ string) (net.Conn, error) {
 		conn, err := net.Dial("unix", r.Client.Options().Addr)
 		return lossyConn{conn, &drop}, err
 	}})

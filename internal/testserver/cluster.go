@@ -11,44 +11,141 @@ import (
 )
 
 const (
-	clusterNodes = 3
-	clusterSlots = 16384
+	clusterMasters = 3
+	clusterSlots   = 16384
 )
 
-// StartCluster starts a Redis Cluster of three nodes on 127.0.0.1, and returns a client of it when it serves every slot.
+// Cluster is a Redis Cluster on 127.0.0.1, with the users of [Redis].
+type Cluster struct {
+	URL    string               // redis-cluster://..., for the user of workers
+	Client *redis.ClusterClient // an administrator's
+
+	t     testing.TB
+	addrs []string
+	nodes []*Redis // in the order of addrs
+}
+
+// StartCluster starts a Redis Cluster of three masters, and returns an administrator's client of it when it serves every
+// slot.
 func StartCluster(t testing.TB) *redis.ClusterClient {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
-	defer cancel()
-	ports := freePorts(t, 2*clusterNodes) // a node talks to the others on a port of its own
-	var addrs []string
-	for i := range clusterNodes {
+	return startCluster(t, 0).Client
+}
+
+// StartReplicatedCluster starts a Redis Cluster of three masters and three replicas, in which a replica takes over some
+// three seconds after its master has died.
+func StartReplicatedCluster(t testing.TB) *Cluster {
+	t.Helper()
+	return startCluster(t, clusterMasters)
+}
+
+func startCluster(t testing.TB, replicas int) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t}
+	size := clusterMasters + replicas
+	ports := freePorts(t, 2*size) // a node talks to the others on a port of its own
+	for i := range size {
 		port, bus := ports[2*i], ports[2*i+1]
 		node := StartRedis(t, "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(bus),
-			"--appendfsync", "no")
-		addrs = append(addrs, fmt.Sprintf("127.0.0.1:%d", port))
-		first, last := i*clusterSlots/clusterNodes, (i+1)*clusterSlots/clusterNodes-1
-		if err := node.Client.ClusterAddSlotsRange(ctx, first, last).Err(); err != nil {
-			t.Fatal(err)
+			"--appendfsync", "no", "--cluster-node-timeout", "2000", "--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+		c.nodes, c.addrs = append(c.nodes, node), append(c.addrs, fmt.Sprintf("127.0.0.1:%d", port))
+		c.must(node.Client.Do(t.Context(), "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
+		if i < clusterMasters {
+			c.must(node.Client.ClusterAddSlotsRange(t.Context(), i*clusterSlots/clusterMasters, (i+1)*clusterSlots/clusterMasters-1).Err())
 		}
-		if err := node.Client.Do(ctx, "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err(); err != nil {
-			t.Fatal(err)
-		}
-		if err := node.Client.Do(ctx, "CLUSTER", "MEET", "127.0.0.1", ports[0], ports[1]).Err(); err != nil {
-			t.Fatal(err)
+		for j := range i { // each, since gossip would take seconds
+			c.must(node.Client.Do(t.Context(), "CLUSTER", "MEET", "127.0.0.1", ports[2*j], ports[2*j+1]).Err())
 		}
 	}
-	for _, addr := range addrs {
-		node := redis.NewClient(&redis.Options{Addr: addr})
-		defer node.Close()
-		for !strings.Contains(node.ClusterInfo(ctx).Val(), "cluster_state:ok") {
-			if ctx.Err() != nil {
-				t.Fatalf("the cluster does not come up: %s", node.ClusterInfo(context.Background()).Val())
-			}
-			time.Sleep(20 * time.Millisecond)
+	for _, node := range c.nodes {
+		waitFor(t, "the nodes of the cluster know each other", func() bool {
+			info := node.Client.ClusterInfo(t.Context()).Val()
+			return strings.Contains(info, fmt.Sprintf("cluster_known_nodes:%d\r\n", size)) && strings.Contains(info, "cluster_state:ok")
+		})
+	}
+	for i, replica := range c.nodes[clusterMasters:] {
+		c.must(replica.Client.ClusterReplicate(t.Context(), c.nodes[i].Client.ClusterMyID(t.Context()).Val()).Err())
+		replica.waitReplica()
+	}
+	for i := range replicas { // or it might die before anybody else knows who could take over
+		for _, node := range c.nodes {
+			waitFor(t, "the nodes of the cluster know the replicas", func() bool {
+				known, err := node.Client.ClusterSlots(t.Context()).Result()
+				return err == nil && len(known) == clusterMasters && len(known[i].Nodes) == 2
+			})
 		}
 	}
-	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: addrs})
-	t.Cleanup(func() { client.Close() })
+	c.URL = fmt.Sprintf("redis-cluster://%s:%s@%s", Worker, RedisPassword, strings.Join(c.addrs, ","))
+	c.Client = c.As(admin)
+	return c
+}
+
+func (c *Cluster) must(err error) {
+	if err != nil {
+		c.t.Helper()
+		c.t.Fatal(err)
+	}
+}
+
+// As returns a client of one of the users.
+func (c *Cluster) As(user string) *redis.ClusterClient {
+	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.addrs, Username: user, Password: RedisPassword, DisableIdentity: true,
+		ClusterStateReloadInterval: time.Second, MaxRedirects: 10})
+	c.t.Cleanup(func() { client.Close() })
 	return client
+}
+
+// KillMaster ends the master that serves a key with SIGKILL, and returns when another node serves it. What it returns
+// starts the dead one again, and waits until it is a replica that has everything.
+func (c *Cluster) KillMaster(key string) (revive func()) {
+	c.t.Helper()
+	dead := c.master(key)
+	if dead == nil {
+		c.t.Fatalf("no node serves %s", key)
+	}
+	dead.Kill()
+	waitFor(c.t, "another node of the cluster serves the key", func() bool {
+		now := c.master(key)
+		return now != nil && now != dead
+	})
+	return func() {
+		dead.Start()
+		dead.waitReplica()
+	}
+}
+
+// master returns the node that serves a key, or nil if none does.
+func (c *Cluster) master(key string) *Redis {
+	for _, node := range c.nodes {
+		if node.process != nil && node.Client.Exists(context.Background(), key).Err() == nil && node.role() == "master" {
+			return node
+		}
+	}
+	return nil
+}
+
+// role is "master" or "slave", as Redis calls it.
+func (r *Redis) role() string {
+	role, _ := r.Client.Do(context.Background(), "ROLE").Slice()
+	if len(role) == 0 {
+		return ""
+	}
+	return fmt.Sprint(role[0])
+}
+
+// waitReplica waits until the server has everything that its master has.
+func (r *Redis) waitReplica() {
+	r.t.Helper()
+	waitFor(r.t, "the replica has its master's data", func() bool {
+		return strings.Contains(r.Client.Info(context.Background(), "replication").Val(), "master_link_status:up")
+	})
+}
+
+func waitFor(t testing.TB, what string, done func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain until %s", what)
+		}
+	}
 }

@@ -7,9 +7,12 @@ package testserver
 
 import (
 	"context"
+	"crypto/sha256"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -34,11 +37,22 @@ func Need(t testing.TB, program, debianPackage string) string {
 	return path
 }
 
-// Redis is a running redis-server on a Unix socket.
+// The users of every server: those of deploy/redis.acl, and one that may do everything.
+const (
+	Worker   = "worker"
+	Producer = "producer"
+	Sender   = "sender"
+	admin    = "admin"
+
+	// RedisPassword is the password of each of them.
+	RedisPassword = "password-of-a-test-redis"
+)
+
+// Redis is a running redis-server on a Unix socket. Its users are those of deploy/redis.acl.
 type Redis struct {
-	URL    string // unix://...
-	Dir    string // where it keeps its files
-	Client *redis.Client
+	URL    string        // unix://..., as a worker's settings have it: for the user of workers
+	Dir    string        // where it keeps its files
+	Client *redis.Client // for the tests' own looks: an administrator's, which repeats nothing
 
 	t       testing.TB
 	program string
@@ -56,18 +70,74 @@ func StartRedis(t testing.TB, args ...string) *Redis {
 	if err != nil {
 		t.Fatal(err)
 	}
-	socket := filepath.Join(dir, "s")
-	r := &Redis{URL: "unix://" + socket, Dir: dir, t: t, program: program}
+	socket, users := filepath.Join(dir, "s"), filepath.Join(dir, "users.acl")
+	if err := os.WriteFile(users, []byte(accessList(t)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := &Redis{URL: fmt.Sprintf("unix://%s:%s@%s", Worker, RedisPassword, socket), Dir: dir, t: t, program: program}
 	r.args = append([]string{"--port", "0", "--unixsocket", socket, "--dir", dir, "--appendonly", "yes", "--save", "",
-		"--maxmemory-policy", "noeviction"}, args...)
-	r.Client = redis.NewClient(&redis.Options{Network: "unix", Addr: socket, MaxRetries: -1})
+		"--maxmemory-policy", "noeviction", "--aclfile", users, "--masteruser", admin, "--masterauth", RedisPassword}, args...)
 	t.Cleanup(func() {
 		r.Kill()
-		r.Client.Close()
 		os.RemoveAll(dir)
 	})
+	r.Client = r.As(admin)
+	t.Cleanup(r.checkDenied)
 	r.Start()
 	return r
+}
+
+// checkDenied reports what the users were not allowed: deploy/redis.acl has to grant what the code needs. A test that
+// tries what is forbidden empties the log (ACL LOG RESET).
+func (r *Redis) checkDenied() {
+	denied, err := r.Client.ACLLog(context.Background(), 100).Result()
+	if r.process == nil || err != nil { // it was killed, or is stopped
+		return
+	}
+	for _, d := range denied {
+		r.t.Errorf("deploy/redis.acl does not allow %s %s (%s, %s)", d.Username, d.Object, d.Reason, d.Context)
+	}
+}
+
+// As returns a client of one of the users, which repeats nothing.
+func (r *Redis) As(user string) *redis.Client {
+	client := redis.NewClient(&redis.Options{Network: "unix", Addr: filepath.Join(r.Dir, "s"), Username: user, Password: RedisPassword,
+		MaxRetries: -1, DisableIdentity: true})
+	r.t.Cleanup(func() { client.Close() })
+	return client
+}
+
+// StartTLSRedis is [StartRedis] with a port for TLS, which URL names. caFile holds the authority behind its certificate.
+func StartTLSRedis(t testing.TB) (r *Redis, caFile string) {
+	t.Helper()
+	dir, made := t.TempDir(), newCertificate(t)
+	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for path, content := range map[string][]byte{cert: made.certPEM, key: made.keyPEM} {
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	port := freePorts(t, 1)[0]
+	r = StartRedis(t, "--tls-port", fmt.Sprint(port), "--bind", "127.0.0.1", "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
+	r.URL = fmt.Sprintf("rediss://%s:%s@127.0.0.1:%d", Worker, RedisPassword, port)
+	return r, cert
+}
+
+// accessList is deploy/redis.acl with passwords, and with the administrator.
+func accessList(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join("deploy", "redis.acl")
+	content, err := os.ReadFile(path)
+	for up := 0; err != nil && up < 5; up++ { // a test runs in its package's folder
+		path = filepath.Join("..", path)
+		content, err = os.ReadFile(path)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	hash := fmt.Sprintf("%x", sha256.Sum256([]byte(RedisPassword)))
+	users := strings.NewReplacer("WORKER_SHA256", hash, "PRODUCER_SHA256", hash, "SENDER_SHA256", hash).Replace(string(content))
+	return fmt.Sprintf("%suser %s on #%s ~* &* +@all\n", users, admin, hash)
 }
 
 // Start starts the server again after Kill, over the same files.

@@ -11,6 +11,7 @@ import (
 
 	"example.com/securemail/internal/dev"
 	"example.com/securemail/internal/otpauth"
+	"example.com/securemail/internal/testserver"
 	"example.com/securemail/tasks"
 )
 
@@ -110,7 +111,7 @@ func TestARecipientGetsOneMailOfAKindAMinute(t *testing.T) {
 	h.stop()
 	h.limited = true
 	h.start()
-	sender, err := tasks.NewClient(h.redis.Client) // without a key ring, so that the worker is the one that says no
+	sender, err := tasks.NewClient(h.redis.As(testserver.Producer)) // without a key ring, so that the worker is the one that says no
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -67,7 +67,7 @@ func newHouse(t *testing.T) *house {
 	if err := keyring.New(h.ring); err != nil {
 		t.Fatal(err)
 	}
-	if h.client, err = tasks.NewClient(h.redis.Client, tasks.WithKeyRingFile(h.ring)); err != nil {
+	if h.client, err = tasks.NewClient(h.redis.As(testserver.Producer), tasks.WithKeyRingFile(h.ring)); err != nil {
 		t.Fatal(err)
 	}
 	host, port, _ := net.SplitHostPort(h.env.SMTPSAddr())
@@ -92,7 +92,7 @@ func (h *house) start() {
 		h.t.Fatal(err)
 	}
 	h.metrics = prometheus.NewRegistry()
-	w := worker.New(worker.Config{Redis: h.redis.Client, KeyRing: ring, Relays: relays, TryTimeout: 3 * time.Minute, StopOnUnknown: h.stopOnUnknown,
+	w := worker.New(worker.Config{Redis: h.redis.As(testserver.Worker), KeyRing: ring, Relays: relays, TryTimeout: 3 * time.Minute, StopOnUnknown: h.stopOnUnknown,
 		From: mail.Address{Name: "Example", Address: "no-reply@example.com"}, Product: "Example",
 		MaxLife:    map[tasks.Kind]time.Duration{tasks.Key: 24 * time.Hour, tasks.Code: 10 * time.Minute, tasks.TOTP: 24 * time.Hour},
 		CodeDigits: 8, Retention: time.Hour, Unlimited: !h.limited, Concurrency: 8, Log: h.log, Metrics: h.metrics})

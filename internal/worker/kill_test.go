@@ -120,7 +120,7 @@ func TestAWorkerKilledInTheMiddleSendsTheSameMailAgainOrNone(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer env.Close()
-	client, err := tasks.NewClient(r.Client)
+	client, err := tasks.NewClient(r.As(testserver.Producer))
 	if err != nil {
 		t.Fatal(err)
 	}

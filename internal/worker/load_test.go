@@ -46,7 +46,7 @@ func sinkHouse(t *testing.T) (*house, *testserver.Sink) {
 func TestAFloodToOneRecipient(t *testing.T) {
 	h, sink := sinkHouse(t)
 	h.limited = true
-	sender, err := tasks.NewClient(h.redis.Client) // without a key ring, so that the worker has it all
+	sender, err := tasks.NewClient(h.redis.As(testserver.Producer)) // without a key ring, so that the worker has it all
 	if err != nil {
 		t.Fatal(err)
 	}

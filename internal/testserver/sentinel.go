@@ -1,0 +1,181 @@
+package testserver
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+)
+
+const (
+	sentinelMaster = "main"
+	// SentinelPassword is what a Sentinel asks for, of its default user.
+	SentinelPassword = "password-of-a-test-sentinel"
+)
+
+// Sentinels are three Sentinels that watch a master and two replicas, all on 127.0.0.1, with the users of [Redis].
+type Sentinels struct {
+	URL    string        // redis-sentinel://..., for the user of workers
+	Client *redis.Client // an administrator's, of whichever server is the master
+
+	Addrs []string // of the Sentinels
+
+	t         testing.TB
+	processes []*exec.Cmd // in the order of Addrs
+	stopped   [3]bool
+	servers   map[string]*Redis
+}
+
+// StartSentinels starts them, and returns when the Sentinels could replace the master, which takes them some two seconds.
+func StartSentinels(t testing.TB) *Sentinels {
+	t.Helper()
+	ports := freePorts(t, 6)
+	s := &Sentinels{t: t, servers: map[string]*Redis{}}
+	for i, port := range ports[:3] {
+		args := []string{"--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--appendfsync", "no", "--repl-diskless-sync-delay", "0"}
+		if i > 0 {
+			args = append(args, "--replicaof", fmt.Sprintf("127.0.0.1 %d", ports[0]))
+		}
+		server := StartRedis(t, args...)
+		s.servers[fmt.Sprintf("127.0.0.1:%d", port)] = server
+		if i > 0 {
+			server.waitReplica()
+		}
+	}
+	for _, port := range ports[3:] {
+		s.Addrs = append(s.Addrs, fmt.Sprintf("127.0.0.1:%d", port))
+		s.processes = append(s.processes, startSentinel(t, port, ports[0]))
+	}
+	s.waitReady()
+	s.URL = fmt.Sprintf("redis-sentinel://%s:%s@%s/0?master=%s&sentinel_password=%s", Worker, RedisPassword, strings.Join(s.Addrs, ","),
+		sentinelMaster, SentinelPassword)
+	s.Client = s.As(admin)
+	return s
+}
+
+func startSentinel(t testing.TB, port, master int) *exec.Cmd {
+	t.Helper()
+	dir := t.TempDir()
+	settings := filepath.Join(dir, "sentinel.conf") // in which a Sentinel keeps what it knows
+	if err := os.WriteFile(settings, fmt.Appendf(nil, `port %[1]d
+bind 127.0.0.1
+dir %[2]s
+logfile %[2]s/log
+requirepass %[3]s
+sentinel sentinel-pass %[3]s
+sentinel monitor %[4]s 127.0.0.1 %[5]d 2
+sentinel auth-user %[4]s %[6]s
+sentinel auth-pass %[4]s %[7]s
+sentinel down-after-milliseconds %[4]s 1000
+sentinel failover-timeout %[4]s 5000
+`, port, dir, SentinelPassword, sentinelMaster, master, admin, RedisPassword), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	process := exec.Command(Need(t, "redis-server", "redis-server"), settings, "--sentinel")
+	if err := process.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		process.Process.Kill()
+		process.Wait()
+	})
+	return process
+}
+
+// waitReady waits until every Sentinel knows the others, and that both replicas are fit to take over.
+func (s *Sentinels) waitReady() {
+	s.t.Helper()
+	ctx := context.Background()
+	for i, addr := range s.Addrs {
+		if s.stopped[i] {
+			continue
+		}
+		sentinel := s.sentinel(addr)
+		waitFor(s.t, "the Sentinels know each other and the replicas", func() bool {
+			// By default they look at the servers every ten seconds.
+			sentinel.Process(ctx, redis.NewStatusCmd(ctx, "SENTINEL", "DEBUG", "INFO-PERIOD", 500))
+			good := 0
+			for _, replica := range sentinel.Replicas(ctx, sentinelMaster).Val() {
+				if replica["flags"] == "slave" && replica["master-link-status"] == "ok" {
+					good++
+				}
+			}
+			master := sentinel.Master(ctx, sentinelMaster).Val()
+			return good == 2 && master["num-other-sentinels"] == "2" && master["flags"] == "master"
+		})
+		sentinel.Close()
+	}
+}
+
+func (s *Sentinels) sentinel(addr string) *redis.SentinelClient {
+	return redis.NewSentinelClient(&redis.Options{Addr: addr, Password: SentinelPassword, DisableIdentity: true, MaxRetries: -1})
+}
+
+// As returns a client of one of the users, of whichever server is the master.
+func (s *Sentinels) As(user string) *redis.Client {
+	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: sentinelMaster, SentinelAddrs: s.Addrs, SentinelPassword: SentinelPassword,
+		Username: user, Password: RedisPassword, DisableIdentity: true})
+	s.t.Cleanup(func() { client.Close() })
+	return client
+}
+
+// KillMaster ends the master with SIGKILL, and returns when the Sentinels have made another server the master. What it
+// returns starts the dead one again, and waits until it is a replica that has everything.
+func (s *Sentinels) KillMaster() (revive func()) {
+	s.t.Helper()
+	addr := s.master()
+	dead := s.servers[addr]
+	if dead == nil {
+		s.t.Fatalf("the Sentinels do not agree on a master")
+	}
+	dead.Kill()
+	waitFor(s.t, "the Sentinels have made another server the master", func() bool {
+		now := s.servers[s.master()]
+		return now != nil && now != dead && now.role() == "master"
+	})
+	return func() {
+		dead.Start()
+		// Sentinel would do it too, but only after ten seconds.
+		host, port, _ := strings.Cut(s.master(), ":")
+		if err := dead.Client.Do(context.Background(), "REPLICAOF", host, port).Err(); err != nil {
+			s.t.Fatal(err)
+		}
+		dead.waitReplica()
+		s.waitReady()
+	}
+}
+
+// StopSentinel has one of the three Sentinels fall silent, for good: it still takes connections, as far as one can tell,
+// and does not answer.
+func (s *Sentinels) StopSentinel(n int) {
+	s.stopped[n] = true
+	s.processes[n].Process.Signal(syscall.SIGSTOP)
+}
+
+// master is the address that the Sentinels agree on, or "".
+func (s *Sentinels) master() string {
+	agreed := ""
+	for i, addr := range s.Addrs {
+		if s.stopped[i] {
+			continue
+		}
+		sentinel := s.sentinel(addr)
+		found, err := sentinel.GetMasterAddrByName(context.Background(), sentinelMaster).Result()
+		sentinel.Close()
+		switch {
+		case err != nil:
+			return ""
+		case agreed != "" && agreed != strings.Join(found, ":"):
+			return ""
+		default:
+			agreed = strings.Join(found, ":")
+		}
+	}
+	return agreed
+}
