@@ -148,23 +148,29 @@ func (p *program) settings() (config.Config, error) {
 	return c, nil
 }
 
-// connect returns a client for the settings, and the Redis connection to close after it.
-func (p *program) connect() (*tasks.Client, *redis.Client, error) {
+// connection is a Redis client, to be closed, and where it leads, for messages.
+type connection struct {
+	redis.UniversalClient
+	address string
+}
+
+// connect returns a client for the settings, and its connection.
+func (p *program) connect() (*tasks.Client, connection, error) {
 	c, err := p.settings()
 	if err != nil {
-		return nil, nil, err
+		return nil, connection{}, err
 	}
 	return open(c)
 }
 
 // connectToCheck is connect with the key ring.
-func (p *program) connectToCheck() (*tasks.Client, *redis.Client, error) {
+func (p *program) connectToCheck() (*tasks.Client, connection, error) {
 	c, err := p.settings()
 	if err != nil {
-		return nil, nil, err
+		return nil, connection{}, err
 	}
 	if c.KeyRingFile == "" {
-		return nil, nil, wrongUse{errors.New("keyring_file (SECUREMAIL_KEYRING_FILE, --keyring): name the key ring file that the workers use")}
+		return nil, connection{}, wrongUse{errors.New("keyring_file (SECUREMAIL_KEYRING_FILE, --keyring): name the key ring file that the workers use")}
 	}
 	return open(c, tasks.WithKeyRingFile(c.KeyRingFile))
 }
@@ -173,22 +179,22 @@ func (p *program) keyRingFlag(command *cobra.Command) {
 	command.Flags().StringVar(&p.keyRing, "keyring", "", "the workers' key ring `FILE`, before file and environment")
 }
 
-func open(c config.Config, more ...tasks.Option) (*tasks.Client, *redis.Client, error) {
+func open(c config.Config, more ...tasks.Option) (*tasks.Client, connection, error) {
 	rdb, err := c.Redis.ProducerClient()
 	if err != nil {
-		return nil, nil, wrongUse{err}
+		return nil, connection{}, wrongUse{err}
 	}
 	client, err := tasks.NewClient(rdb, append(more, tasks.WithMaxLife(tasks.Key, c.MaxLife.Key), tasks.WithMaxLife(tasks.Code, c.MaxLife.Code),
 		tasks.WithMaxLife(tasks.TOTP, c.MaxLife.TOTP))...)
 	if err != nil {
 		rdb.Close()
-		return nil, nil, wrongUse{err}
+		return nil, connection{}, wrongUse{err}
 	}
-	return client, rdb, nil
+	return client, connection{rdb, c.Redis.Describe()}, nil
 }
 
 // redisTrouble says which Redis could not be used, and why. The queue library's own text leads with its inner workings.
-func redisTrouble(rdb *redis.Client, err error) error {
+func redisTrouble(rdb connection, err error) error {
 	var network *net.OpError
 	var reply redis.Error
 	switch {
@@ -199,7 +205,7 @@ func redisTrouble(rdb *redis.Client, err error) error {
 	case errors.As(err, &reply):
 		err = reply
 	}
-	return fmt.Errorf("redis.url: Redis at %s cannot be used: %w", rdb.Options().Addr, err)
+	return fmt.Errorf("redis.url: Redis at %s cannot be used: %w", rdb.address, err)
 }
 
 // redisTime bounds one question to Redis: somebody sits at the terminal.

@@ -99,7 +99,7 @@ func (p *program) send(ctx context.Context, mail tasks.Mail, wait bool, timeout 
 }
 
 // follow prints every state that the mail goes through.
-func (p *program) follow(ctx context.Context, client *tasks.Client, rdb *redis.Client, id string) error {
+func (p *program) follow(ctx context.Context, client *tasks.Client, rdb connection, id string) error {
 	last := tasks.Status{State: tasks.Queued}
 	for s, err := range client.Watch(ctx, id) {
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -139,14 +139,14 @@ func (p *program) print(s tasks.Status) {
 	fmt.Fprintln(p.stdout, strings.TrimRight(line, " "))
 }
 
-func (p *program) warnUnlessServed(rdb *redis.Client) {
-	if !served(rdb) {
-		fmt.Fprintf(p.stderr, "enqueue: warning: no worker is running on the Redis at %s; the mail waits for one\n", rdb.Options().Addr)
+func (p *program) warnUnlessServed(rdb connection) {
+	if !served(rdb.UniversalClient) {
+		fmt.Fprintf(p.stderr, "enqueue: warning: no worker is running on the Redis at %s; the mail waits for one\n", rdb.address)
 	}
 }
 
 // served reports whether a live worker takes mails. Where that cannot be told, there is nothing to warn of.
-func served(rdb *redis.Client) bool {
+func served(rdb redis.UniversalClient) bool {
 	servers, err := asynq.NewInspectorFromRedisClient(rdb).Servers()
 	if err != nil {
 		return true

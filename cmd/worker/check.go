@@ -64,10 +64,10 @@ func checkRedis(ctx context.Context, c config.Config) (string, error) {
 		return "", err
 	}
 	defer rdb.Close()
-	if err := ping(ctx, rdb); err != nil {
+	if err := ping(ctx, rdb, c.Redis.Describe()); err != nil {
 		return "", err
 	}
-	return rdb.Options().Addr + " answers", nil
+	return c.Redis.Describe() + " answers", nil
 }
 
 func checkRelays(ctx context.Context, c config.Config) (string, error) {

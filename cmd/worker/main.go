@@ -39,6 +39,7 @@ func main() {
 
 func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) int {
 	var path, redisURL string
+	var allowVolatile bool
 	started := false // what fails before is wrong use
 	root := &cobra.Command{
 		Use:   "worker",
@@ -57,12 +58,15 @@ Exit codes: 0 yes, 1 no (such as a failed check), 2 wrong use or settings, 75 co
 		},
 		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
 	}
-	settings := settingsFrom(&path, &redisURL, environ)
+	settings := settingsFrom(&path, &redisURL, &allowVolatile, environ)
 	daemon, check := runCommand(settings, stderr), checkCommand(settings, stdout)
 	root.RunE = daemon.RunE // worker alone is worker run
 	for _, command := range []*cobra.Command{root, daemon, check} {
 		command.Flags().StringVar(&path, "config", "", "settings `FILE` (YAML); see deploy/config.example.yaml")
 		command.Flags().StringVar(&redisURL, "redis", "", "Redis `URL`, before file and environment (default: redis://127.0.0.1:6379)")
+	}
+	for _, command := range []*cobra.Command{root, daemon} {
+		command.Flags().BoolVar(&allowVolatile, "allow-volatile", false, "start although Redis can lose what it took")
 	}
 	root.AddCommand(daemon, devCommand(stdout, stderr), check, keyringCommand(stdout))
 	root.SetArgs(args)

@@ -24,11 +24,14 @@ import (
 )
 
 // settingsFrom returns what reads the settings once the flags are parsed.
-func settingsFrom(path, redisURL *string, environ []string) func() (config.Config, error) {
+func settingsFrom(path, redisURL *string, allowVolatile *bool, environ []string) func() (config.Config, error) {
 	return func() (config.Config, error) {
 		flags := map[string]string{}
 		if *redisURL != "" {
 			flags["redis.url"] = *redisURL
+		}
+		if *allowVolatile {
+			flags["redis.allow_volatile"] = "true"
 		}
 		c, err := config.Load(config.Worker, *path, environ, flags)
 		if err != nil {
@@ -72,7 +75,7 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, unli
 	}
 	rdb, err := c.Redis.WorkerClient()
 	if err != nil {
-		return err
+		return wrongUse{err}
 	}
 	defer rdb.Close()
 	metrics := prometheus.NewRegistry()
@@ -83,7 +86,7 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, unli
 		return wrongUse{fmt.Errorf("smtp: %w", err)}
 	}
 	defer set.Close()
-	if err := ping(ctx, rdb); err != nil { // after all that can be said without Redis
+	if err := ping(ctx, rdb, c.Redis.Describe()); err != nil { // after all that can be said without Redis
 		return err
 	}
 
@@ -136,11 +139,11 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, unli
 }
 
 // ping reports Redis being out of reach in a few seconds, rather than after all the patience of the worker's client.
-func ping(ctx context.Context, rdb *redis.Client) error {
+func ping(ctx context.Context, rdb redis.UniversalClient, address string) error {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	if err := rdb.Ping(ctx).Err(); err != nil {
-		return tempFail{fmt.Errorf("redis.url: Redis at %s cannot be used: %w", rdb.Options().Addr, err)}
+		return tempFail{fmt.Errorf("redis.url: Redis at %s cannot be used: %w", address, err)}
 	}
 	return nil
 }

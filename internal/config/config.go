@@ -39,7 +39,9 @@ type Config struct {
 
 // Redis is where tasks and records are. The URL may hold a password.
 type Redis struct {
-	URL secret.String `koanf:"url"`
+	URL           secret.String `koanf:"url"`
+	CAFile        string        `koanf:"ca_file"`
+	AllowVolatile bool          `koanf:"allow_volatile"` // start although Redis can lose what it took
 }
 
 // SMTP is one relay: the only one under smtp, or one of several under relays, by its name.
@@ -122,9 +124,7 @@ func (c *Config) complete(need Need) error {
 	wrong := func(key, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s (%s): %s", key, envName(key), fmt.Sprintf(format, args...)))
 	}
-	if err := checkRedisURL(c.Redis.URL); err != nil {
-		wrong("redis.url", "%v", err)
-	}
+	c.Redis.check(wrong)
 	for _, limit := range []struct {
 		key  string
 		life time.Duration

@@ -1,57 +1,153 @@
 package config
 
 import (
-	"errors"
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"net"
+	"os"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-
-	"example.com/securemail/internal/secret"
 )
 
-func checkRedisURL(url secret.String) error {
-	if _, err := redis.ParseURL(url.Reveal()); err != nil {
-		return redisURLError(url)
+// tls is nil for a URL without TLS.
+func (o redisOptions) tls() *tls.Config {
+	switch {
+	case o.sentinel != nil:
+		return o.sentinel.TLSConfig
+	case o.cluster != nil:
+		return o.cluster.TLSConfig
+	}
+	return o.single.TLSConfig
+}
+
+func (r Redis) check(wrong func(key, format string, args ...any)) {
+	o, err := r.options()
+	switch {
+	case err != nil:
+		wrong("redis.url", "%v", err)
+	case r.CAFile == "":
+	case o.tls() == nil:
+		wrong("redis.ca_file", "it is for TLS, and the URL has none; begin redis.url with rediss, or leave this out")
+	case o.tls().InsecureSkipVerify:
+		wrong("redis.ca_file", "redis.url says skip_verify, by which no certificate is looked at; leave out one of the two")
+	}
+}
+
+// secure says which certificates are good.
+func (r Redis) secure(config *tls.Config, several bool) error {
+	config.MinVersion = max(config.MinVersion, tls.VersionTLS12)
+	if several {
+		config.ServerName = "" // go-redis puts the first host there; each server shall have the name that it is dialled by
+	}
+	if r.CAFile == "" {
+		return nil
+	}
+	pem, err := os.ReadFile(r.CAFile)
+	if err != nil {
+		return fmt.Errorf("redis.ca_file: %w", err)
+	}
+	config.RootCAs = x509.NewCertPool()
+	if !config.RootCAs.AppendCertsFromPEM(pem) {
+		return fmt.Errorf("redis.ca_file: %s holds no certificate in PEM form", r.CAFile)
 	}
 	return nil
 }
 
-// redisURLError says what a URL looks like; the library's own text quotes it, password and all.
-func redisURLError(url secret.String) error {
-	scheme, _, found := strings.Cut(url.Reveal(), "://")
-	if found && (scheme == "redis" || scheme == "rediss" || scheme == "unix") {
-		return fmt.Errorf("the %s URL cannot be parsed; write it like redis://user:password@host:6379/0, with reserved characters in the password percent-encoded", scheme)
+// Describe says for messages where Redis is, without its password. It is valid after [Load].
+func (r Redis) Describe() string {
+	o, err := r.options()
+	switch {
+	case err != nil:
+		return "an address that cannot be parsed"
+	case o.sentinel != nil:
+		return fmt.Sprintf("%s (Sentinel, master %s)", strings.Join(o.sentinel.SentinelAddrs, ","), o.sentinel.MasterName)
+	case o.cluster != nil:
+		return strings.Join(o.cluster.Addrs, ",") + " (Cluster)"
 	}
-	return errors.New("write it like redis://host:6379, rediss://host:6379 (TLS) or unix:///path/to/socket")
+	return o.single.Addr
 }
 
-// WorkerClient returns a client that outlasts a restart of Redis: a worker that gave up after a second would forget
-// that a relay has just taken a mail. It tries for about half a minute, which stays below asynq's lease of 30 s.
-func (r Redis) WorkerClient() (*redis.Client, error) {
-	return r.client(func(o *redis.Options) {
-		o.MaxRetries = 30
-		o.MinRetryBackoff = 50 * time.Millisecond
-		o.MaxRetryBackoff = time.Second
-	})
+// WorkerClient returns a client that outlasts a restart of Redis and a failover: a worker that gave up after a second
+// would forget that a relay has just taken a mail. It tries for 25 s, which stays below asynq's lease of 30 s.
+func (r Redis) WorkerClient() (redis.UniversalClient, error) {
+	client, err := r.client(tuning{retries: -1})
+	if err != nil {
+		return nil, err
+	}
+	client.AddHook(patience(25 * time.Second))
+	return client, nil
 }
 
 // ProducerClient returns a client that fails fast, because somebody is waiting.
-func (r Redis) ProducerClient() (*redis.Client, error) {
-	return r.client(func(o *redis.Options) {
-		o.MaxRetries = 2
-		o.DialerRetries = 1
-		o.DialTimeout = 3 * time.Second
-	})
+func (r Redis) ProducerClient() (redis.UniversalClient, error) {
+	return r.client(tuning{retries: 2, dialTimeout: 3 * time.Second, dials: 1})
 }
 
-func (r Redis) client(tune func(*redis.Options)) (*redis.Client, error) {
-	options, err := redis.ParseURL(r.URL.Reveal())
+// tuning is what the clients differ in; 0 stands for what the URL says.
+type tuning struct {
+	retries     int // -1 for none
+	dialTimeout time.Duration
+	dials       int // for one connection, 100 ms apart
+}
+
+func (r Redis) client(t tuning) (redis.UniversalClient, error) {
+	o, err := r.options()
 	if err != nil {
-		return nil, redisURLError(r.URL)
+		return nil, err
 	}
-	options.ContextTimeoutEnabled = true
-	tune(options)
-	return redis.NewClient(options), nil
+	if o.tls() != nil {
+		if err := r.secure(o.tls(), o.single == nil); err != nil {
+			return nil, err
+		}
+	}
+	switch {
+	case o.sentinel != nil:
+		return sentinelClient(o.sentinel, t), nil
+	case o.cluster != nil:
+		return clusterClient(o.cluster, t), nil
+	}
+	single := o.single
+	single.ContextTimeoutEnabled = true
+	single.DisableIdentity = true // saves a command that deploy/redis.acl does not allow
+	single.MaxRetries = t.retries
+	single.DialTimeout, single.DialerRetries = cmp.Or(t.dialTimeout, single.DialTimeout), cmp.Or(t.dials, single.DialerRetries)
+	return redis.NewClient(single), nil
+}
+
+// findMaster is how long go-redis may take to find out who the master is. Within it, it has to give up a Sentinel that
+// does not answer, twice, and ask the others; when the time is over in between, it asks the same one again, for ever.
+const findMaster = 20 * time.Second
+
+func sentinelClient(o *redis.FailoverOptions, t tuning) redis.UniversalClient {
+	limit := cmp.Or(t.dialTimeout, o.DialTimeout, 3*time.Second)
+	o.Dialer = func(ctx context.Context, network, addr string) (net.Conn, error) {
+		ctx, cancel := context.WithTimeout(ctx, limit)
+		defer cancel()
+		if o.TLSConfig != nil {
+			return (&tls.Dialer{Config: o.TLSConfig}).DialContext(ctx, network, addr)
+		}
+		return (&net.Dialer{}).DialContext(ctx, network, addr)
+	}
+	o.DialTimeout = findMaster
+	o.ContextTimeoutEnabled = true
+	o.DisableIdentity = true
+	o.MaxRetries = t.retries
+	o.DialerRetries = 1 // of Sentinels too
+	return redis.NewFailoverClient(o)
+}
+
+func clusterClient(o *redis.ClusterOptions, t tuning) redis.UniversalClient {
+	o.ContextTimeoutEnabled = true
+	o.DisableIdentity = true
+	// MaxRetries would be tries at one node, which may be dead; MaxRedirects are tries at the node that has the slot by then.
+	o.MaxRetries, o.DialerRetries = -1, 1
+	o.DialTimeout = cmp.Or(t.dialTimeout, o.DialTimeout)
+	// By default it notices a failover only after a minute, unless the former master is there to say so.
+	o.ClusterStateReloadInterval = time.Second
+	return redis.NewClusterClient(o)
 }

@@ -18,6 +18,8 @@ import (
 // A good value for every setting, none of them the default, in the form that a file and the environment share.
 var values = map[string]string{
 	"redis.url":                 "rediss://worker:canary@redis.example.com:6380/3",
+	"redis.ca_file":             "/etc/securemail/redis-ca.pem",
+	"redis.allow_volatile":      "true",
 	"keyring_file":              "/etc/securemail/keyring",
 	"from":                      "Shop <no-reply@shop.example>",
 	"reply_to":                  "help@shop.example",

@@ -40,7 +40,6 @@ type canaryRun struct {
 	t      *testing.T
 	redis  *testserver.Redis
 	rdb    *redis.Client
-	url    string
 	env    *dev.Env
 	ring   string // the key ring file
 	key    []byte // its active key
@@ -79,20 +78,12 @@ func newCanaryRun(t *testing.T) *canaryRun {
 	stdlog.SetOutput(io.MultiWriter(os.Stderr, &r.logs)) // where some libraries write
 	t.Cleanup(func() { stdlog.SetOutput(os.Stderr) })
 
-	password, socket := rand.Text(), strings.TrimPrefix(r.redis.URL, "unix://")
-	if err := r.redis.Client.ConfigSet(t.Context(), "requirepass", password).Err(); err != nil {
-		t.Fatal(err)
-	}
-	r.url = "unix://:" + password + "@" + socket
+	r.rdb = r.redis.Client
 	var err error
-	if r.rdb, err = (config.Redis{URL: secret.New(r.url)}).ProducerClient(); err != nil {
+	if r.client, err = tasks.NewClient(r.redis.As(testserver.Producer)); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { r.rdb.Close() })
-	if r.client, err = tasks.NewClient(r.rdb); err != nil {
-		t.Fatal(err)
-	}
-	r.tap = canaryTap(t, r.rdb, socket, password)
+	r.tap = canaryTap(t, r.rdb)
 
 	any := "127.0.0.1:0"
 	if r.env, err = dev.Start(t.Context(), dev.Options{RedisAddr: any, SMTPSAddr: any, SubmissionAddr: any, InboxAddr: any}); err != nil {
@@ -107,7 +98,7 @@ func newCanaryRun(t *testing.T) *canaryRun {
 		t.Fatal(err)
 	}
 	_, r.key = ring.Active()
-	r.secrets.add("the password of Redis", password)
+	r.secrets.add("the password of Redis", testserver.RedisPassword)
 	r.secrets.add("the relay's password", r.env.Password().Reveal())
 	r.secrets.add("the key ring's active key", string(r.key))
 	r.secrets.add("the key ring's recipients key", string(ring.Recipients()))
@@ -138,7 +129,11 @@ func (r *canaryRun) start(relay *submission.Relays) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rdb, err := config.Redis{URL: secret.New(r.url)}.WorkerClient()
+	rdb, err := config.Redis{URL: secret.New(r.redis.URL)}.WorkerClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	monitoring, err := config.Redis{URL: secret.New(r.redis.URL)}.ProducerClient()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -150,7 +145,7 @@ func (r *canaryRun) start(relay *submission.Relays) {
 		CodeDigits: 8, Retention: time.Hour, Unlimited: true, Concurrency: 16, Log: r.log, Metrics: metrics})
 	password := "p&ss wörd/+ " + rand.Text()
 	r.secrets.add("an admin password", password)
-	listener, err := admin.Listen(admin.Config{Addr: "127.0.0.1:0", Password: secret.New(password), Redis: r.rdb, Ready: w.Ready, Metrics: metrics})
+	listener, err := admin.Listen(admin.Config{Addr: "127.0.0.1:0", Password: secret.New(password), Redis: monitoring, Ready: w.Ready, Metrics: metrics})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -172,6 +167,7 @@ func (r *canaryRun) start(relay *submission.Relays) {
 		cancel()
 		running.Wait()
 		rdb.Close()
+		monitoring.Close()
 	})
 	t.Cleanup(stop)
 	pages := &canaryAdmin{t, "http://" + listener.Addr(), password, &http.Client{Transport: transport, Timeout: 30 * time.Second}}

@@ -41,13 +41,13 @@ func (b *canaryBuffer) String() string {
 
 // canaryTap records every command that Redis runs from now on, as MONITOR tells it. What it returns ends that, and
 // gives the record.
-func canaryTap(t *testing.T, rdb *redis.Client, socket, password string) (stop func() string) {
+func canaryTap(t *testing.T, rdb *redis.Client) (stop func() string) {
 	t.Helper()
-	conn, err := net.Dial("unix", socket)
+	conn, err := net.Dial("unix", rdb.Options().Addr)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := fmt.Fprintf(conn, "AUTH %s\r\nMONITOR\r\n", password); err != nil {
+	if _, err := fmt.Fprintf(conn, "AUTH %s %s\r\nMONITOR\r\n", rdb.Options().Username, rdb.Options().Password); err != nil {
 		t.Fatal(err)
 	}
 	ok := make([]byte, len("+OK\r\n+OK\r\n"))

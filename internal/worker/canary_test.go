@@ -22,6 +22,7 @@ import (
 	"example.com/securemail/internal/credential"
 	"example.com/securemail/internal/otpauth"
 	"example.com/securemail/internal/submission"
+	"example.com/securemail/internal/testserver"
 	"example.com/securemail/tasks"
 )
 
@@ -70,7 +71,7 @@ func TestNoSecretLeaves(t *testing.T) {
 // answer has what was mailed checked, as an application does: the right answer, a wrong one and a resend.
 func (r *canaryRun) answer(sent []canaryMail, secrets map[string]credential.Credential) {
 	r.t.Helper()
-	client, err := tasks.NewClient(r.rdb, tasks.WithKeyRingFile(r.ring))
+	client, err := tasks.NewClient(r.redis.As(testserver.Producer), tasks.WithKeyRingFile(r.ring))
 	if err != nil {
 		r.t.Fatal(err)
 	}
