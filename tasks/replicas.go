@@ -33,17 +33,17 @@ func (c *Client) replicated(ctx context.Context, queue, taskID string) error {
 	if c.replicas == 0 {
 		return nil
 	}
-	server, written := c.rdb, "securemail:{"+queue+"}:written"
+	server, key := c.rdb, "asynq:{"+queue+"}:t:"+taskID
 	if cluster, ok := c.rdb.(*redis.ClusterClient); ok { // where WAIT, which has no key, would go anywhere
-		master, err := cluster.MasterForKey(ctx, written)
+		master, err := cluster.MasterForKey(ctx, key)
 		if err != nil {
 			return fmt.Errorf("find the server of the queue: %w", err)
 		}
 		server = master
 	}
-	const write = `if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end redis.call('SET', KEYS[2], '', 'PX', 1000) return 1`
+	const write = `if redis.call('EXISTS', KEYS[1]) == 0 then return 0 end redis.call('HSET', KEYS[1], 'replicas', ARGV[1]) return 1`
 	pipe := server.Pipeline() // one connection
-	there := pipe.Eval(ctx, write, []string{"asynq:{" + queue + "}:t:" + taskID, written})
+	there := pipe.Eval(ctx, write, []string{key}, c.replicas)
 	replicas := pipe.Do(ctx, "WAIT", c.replicas, c.replicaWait.Milliseconds())
 	if _, err := pipe.Exec(ctx); err != nil {
 		return fmt.Errorf("wait for the replicas: %w", err)

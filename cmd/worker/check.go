@@ -64,10 +64,11 @@ func checkRedis(ctx context.Context, c config.Config) (string, error) {
 		return "", err
 	}
 	defer rdb.Close()
-	if err := ping(ctx, rdb, c.Redis.Describe()); err != nil {
+	warnings, err := askRedis(ctx, c.Redis, rdb)
+	if err != nil {
 		return "", err
 	}
-	return c.Redis.Describe() + " answers", nil
+	return strings.Join(append([]string{c.Redis.Describe() + " answers"}, warnings...), "\n                "), nil
 }
 
 func checkRelays(ctx context.Context, c config.Config) (string, error) {

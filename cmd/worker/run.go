@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"sync"
@@ -64,8 +65,9 @@ func runCommand(settings func() (config.Config, error), stderr io.Writer) *cobra
 }
 
 // serve is the whole wiring of a worker: each line needs the ones above it. It returns when ctx has ended and the mails
-// in hand have too. started, if not nil, is told when tasks are being taken.
-func serve(ctx context.Context, c config.Config, relays []submission.Relay, unlimited bool, log *zap.Logger, started func(adminAddr string)) error {
+// in hand have too. development is for worker dev, whose Redis may forget and whose recipients have no limits. started, if
+// not nil, is told when tasks are being taken.
+func serve(ctx context.Context, c config.Config, relays []submission.Relay, development bool, log *zap.Logger, started func(adminAddr string)) error {
 	defer log.Sync()                                                                         // stderr cannot be synced everywhere, and then has nothing to lose
 	redis.SetLogger(redisLog{log.WithOptions(zap.WithCaller(false)).Named("redis").Sugar()}) // it is the process's only one
 
@@ -86,8 +88,14 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, unli
 		return wrongUse{fmt.Errorf("smtp: %w", err)}
 	}
 	defer set.Close()
-	if err := ping(ctx, rdb, c.Redis.Describe()); err != nil { // after all that can be said without Redis
-		return err
+	if !development {
+		warnings, err := askRedis(ctx, c.Redis, rdb) // after all that can be said without Redis
+		if err != nil {
+			return err
+		}
+		for _, w := range warnings {
+			log.Warn("redis: " + w)
+		}
 	}
 
 	w := worker.New(worker.Config{
@@ -103,7 +111,7 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, unli
 		CodeDigits:    c.CodeDigits,
 		Retention:     c.RecordRetention,
 		Concurrency:   c.Concurrency,
-		Unlimited:     unlimited,
+		Unlimited:     development,
 		Log:           log,
 		Metrics:       metrics,
 	})
@@ -138,14 +146,21 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, unli
 	return err
 }
 
-// ping reports Redis being out of reach in a few seconds, rather than after all the patience of the worker's client.
-func ping(ctx context.Context, rdb redis.UniversalClient, address string) error {
+// askRedis reports Redis being out of reach, in a few seconds rather than after all the patience of the worker's client, and
+// one that would lose mails. The warnings are about what can be lived with.
+func askRedis(ctx context.Context, c config.Redis, rdb redis.UniversalClient) (warnings []string, err error) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	if err := rdb.Ping(ctx).Err(); err != nil {
-		return tempFail{fmt.Errorf("redis.url: Redis at %s cannot be used: %w", address, err)}
+	warnings, err = worker.CheckRedis(ctx, rdb)
+	switch {
+	case errors.Is(err, worker.ErrVolatile) && c.AllowVolatile:
+		return append(warnings, err.Error()), nil
+	case errors.Is(err, worker.ErrVolatile):
+		return nil, wrongUse{fmt.Errorf("redis.url: %w\nor start with --allow-volatile (redis.allow_volatile), and accept the loss", err)}
+	case err != nil:
+		return nil, tempFail{fmt.Errorf("redis.url: Redis at %s cannot be used: %w", c.Describe(), err)}
 	}
-	return nil
+	return warnings, nil
 }
 
 func newLog(c config.Log, w io.Writer) *zap.Logger {

@@ -121,9 +121,9 @@ func get(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// startRedis starts a real redis-server and makes it the one of the settings.
-func startRedis(ts *testscript.TestScript, _ bool, _ []string) {
-	ts.Setenv("SECUREMAIL_REDIS_URL", testserver.StartRedis(ts.Value("t").(testing.TB)).URL)
+// startRedis starts a real redis-server with further arguments, and makes it the one of the settings.
+func startRedis(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Setenv("SECUREMAIL_REDIS_URL", testserver.StartRedis(ts.Value("t").(testing.TB), args...).URL)
 }
 
 // outcomes N FILE... reads logs, in which every line has to be a JSON object with a level, a time and a message, and

@@ -64,7 +64,7 @@ func checkServer(ctx context.Context, server *redis.Client) (warnings []string, 
 		lines = append(lines, "appendonly yes", "appendfsync always")
 	}
 	if policy := info["maxmemory_policy"]; policy != "noeviction" {
-		losses = append(losses, fmt.Sprintf("with maxmemory-policy %.20s, any mail and any record can be dropped when memory runs short", orUnknown(policy)))
+		losses = append(losses, fmt.Sprintf("with maxmemory-policy %s, any mail and any record can be dropped when memory runs short", orUnknown(policy)))
 		lines = append(lines, "maxmemory-policy noeviction")
 	}
 	if len(losses) > 0 {
