@@ -147,6 +147,7 @@ func (p *program) warnUnlessServed(rdb connection) {
 
 // served reports whether a live worker takes mails. Where that cannot be told, there is nothing to warn of.
 func served(rdb redis.UniversalClient) bool {
+	rdb.AddHook(withoutWork{})
 	servers, err := asynq.NewInspectorFromRedisClient(rdb).Servers()
 	if err != nil {
 		return true
@@ -158,3 +159,22 @@ func served(rdb redis.UniversalClient) bool {
 	}
 	return false
 }
+
+// withoutWork keeps asynq from asking what each worker works on. With it come the payloads, addresses and all, which are
+// not needed here, and not for the eyes of a producer (deploy/redis.acl).
+type withoutWork struct{}
+
+func (withoutWork) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
+	return func(ctx context.Context, cmd redis.Cmder) error {
+		if cmd.Name() == "hvals" {
+			return nil
+		}
+		return next(ctx, cmd)
+	}
+}
+
+func (withoutWork) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return next
+}
+
+func (withoutWork) DialHook(next redis.DialHook) redis.DialHook { return next }

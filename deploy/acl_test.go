@@ -1,0 +1,165 @@
+package deploy_test
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+
+	"github.com/redis/go-redis/v9"
+
+	"example.com/securemail/internal/testserver"
+	"example.com/securemail/tasks"
+)
+
+// What Redis says to a script: that its user may not do this, or that no script may.
+var refused = regexp.MustCompile(`The user executing the script can't|ACL failure in script|not allowed from script`)
+
+// TestWhatTheUsersOfRedisMayNot tries commands that none of the users needs, each alone and from a script, which could
+// be the way round. That they may do what they need is for all the other tests to show, which run under the same users.
+func TestWhatTheUsersOfRedisMayNot(t *testing.T) {
+	server := testserver.StartRedis(t)
+	defer server.Client.ACLLogReset(t.Context())
+	const task, pending, record = "asynq:{secure-mail}:t:1", "asynq:{secure-mail}:pending", "securemail:{1}"
+	nobody := []string{"CONFIG GET *", "CONFIG SET maxmemory 1", "KEYS *", "SCAN 0", "RANDOMKEY", "FLUSHALL", "FLUSHDB", "SHUTDOWN NOSAVE", "SAVE", "MONITOR",
+		"ACL LIST", "ACL SETUSER x", "CLIENT LIST", "CLIENT KILL ID 1", "CLIENT TRACKING ON BCAST", "SCRIPT FLUSH", "REPLICAOF NO ONE",
+		"MIGRATE 127.0.0.1 1 x 0 1", "SWAPDB 0 1", "PUBLISH asynq:cancel 1", "SUBSCRIBE other", "PSUBSCRIBE *", "GET other", "SET other 1", "DEL other",
+		"HGETALL other", "RENAME " + record + " securemail:{2}", "COPY " + record + " securemail:{2}"}
+	producer := []string{"INFO", "RPOPLPUSH " + pending + " asynq:{secure-mail}:active", "LRANGE " + pending + " 0 -1", "RPOP " + pending, "LLEN " + pending,
+		"DEL " + pending, "DEL " + task, "HGETALL " + task, "EXPIRE " + task + " 1", "ZRANGE asynq:{secure-mail}:retry 0 -1",
+		"ZRANGEBYSCORE asynq:{secure-mail}:lease 0 1", "ZREM asynq:{secure-mail}:retry 1", "HVALS asynq:workers:{x}", "SMEMBERS asynq:queues",
+		"SUBSCRIBE asynq:cancel", "SET " + record + ":mail 1"}
+	sender := []string{"HMGET " + task + " msg", "HGETALL " + record, "HMGET " + record + " seed", "GET " + record + ":mail", "HSET " + record + " state x",
+		"DEL " + record, "ZSCORE asynq:{secure-mail}:retry 1", "GET asynq:servers:{x}", "HSET asynq:{other}:t:1 msg x", "LPUSH asynq:{other}:pending 1"}
+	for user, forbidden := range map[string][]string{
+		testserver.Worker:   nobody,
+		testserver.Producer: append(nobody, producer...),
+		testserver.Sender:   append(append(nobody, producer...), sender...),
+	} {
+		rdb := server.As(user)
+		for _, command := range forbidden {
+			var args []any
+			for word := range strings.FieldsSeq(command) {
+				args = append(args, word)
+			}
+			if err := rdb.Do(t.Context(), args...).Err(); !redis.IsPermissionError(err) {
+				t.Errorf("%s: %s: got %v, want NOPERM", user, command, err)
+			}
+			script := fmt.Sprintf("return redis.call(unpack({%q%s}))", args[0], strings.Repeat(", %q", len(args)-1))
+			err := rdb.Eval(t.Context(), fmt.Sprintf(script, args[1:]...), nil).Err()
+			if err == nil || !refused.MatchString(err.Error()) {
+				t.Errorf("%s: %s in a script: got %v, want a refusal", user, command, err)
+			}
+		}
+		if got := rdb.Do(t.Context(), "ACL", "WHOAMI").Val(); user == testserver.Worker && got != user {
+			t.Errorf("ACL WHOAMI: got %v, want %s", got, user)
+		}
+	}
+	stranger := redis.NewClient(&redis.Options{Network: "unix", Addr: server.Client.Options().Addr})
+	defer stranger.Close()
+	if err := stranger.Ping(t.Context()).Err(); err == nil || !strings.HasPrefix(err.Error(), "NOAUTH") {
+		t.Errorf("without a user: got %v, want NOAUTH", err)
+	}
+	for _, password := range []string{"", testserver.RedisPassword} {
+		if err := stranger.Do(t.Context(), "AUTH", "default", password).Err(); err == nil || !strings.HasPrefix(err.Error(), "WRONGPASS") {
+			t.Errorf("as the default user: got %v, want WRONGPASS", err)
+		}
+	}
+}
+
+// TestASenderSendsAndNoMore: its mail is queued once, however often it is sent, and how it went is not its business.
+func TestASenderSendsAndNoMore(t *testing.T) {
+	server := testserver.StartRedis(t)
+	client, err := tasks.NewClient(server.As(testserver.Sender))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, kind := range []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP} {
+		for range 2 {
+			if _, err := client.Send(t.Context(), tasks.Mail{Kind: kind, To: "alice@example.com", IdempotencyKey: "1"}); err != nil {
+				t.Errorf("%s: %v", kind, err)
+			}
+		}
+	}
+	if n := server.Client.LLen(t.Context(), "asynq:{"+tasks.Queue+"}:pending").Val(); n != 2 {
+		t.Errorf("%d mails are queued, want 2", n)
+	}
+	id, err := client.Send(t.Context(), tasks.Mail{Kind: tasks.Key, To: "alice@example.com"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var reply redis.Error
+	if _, err := client.Status(t.Context(), id); !errors.As(err, &reply) {
+		t.Errorf("Status: got %v, want Redis' refusal", err)
+	}
+	server.Client.ACLLogReset(t.Context())
+}
+
+// TestARestartUnderTheseUsersLosesNothing: Redis reads its append-only file back as the default user, and before the end
+// of 2025 left out every transaction, such as a script's writes, that this user may not do (redis/redis#14541,
+// valkey-io/valkey#3983). So the default user keeps its rights, and is one that nobody can be.
+func TestARestartUnderTheseUsersLosesNothing(t *testing.T) {
+	server := testserver.StartRedis(t, "--appendfsync", "always")
+	client, err := tasks.NewClient(server.As(testserver.Sender))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Send(t.Context(), tasks.Mail{Kind: tasks.Key, To: "alice@example.com"}); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill()
+	server.Start()
+	if n := server.Client.LLen(t.Context(), "asynq:{"+tasks.Queue+"}:pending").Val(); n != 1 {
+		t.Errorf("%d mails are queued after the restart, want 1", n)
+	}
+}
+
+// TestTheReadmesUsersOfRedis types what README.md says, and logs in with the passwords that come of it.
+func TestTheReadmesUsersOfRedis(t *testing.T) {
+	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	commands := regexp.MustCompile(`(?s)\n    umask 077\n    cp deploy/redis\.acl .*?\n\n`).FindString(string(readme))
+	if commands == "" {
+		t.Fatal("README.md no longer says how to fill in deploy/redis.acl")
+	}
+	dir := t.TempDir()
+	list, err := filepath.Abs("redis.acl")
+	if err != nil {
+		t.Fatal(err)
+	}
+	script := exec.Command("sh", "-euc", strings.Replace(commands, "deploy/redis.acl", list, 1))
+	script.Dir = dir
+	if out, err := script.CombinedOutput(); err != nil || len(out) > 0 {
+		t.Fatalf("%v: %s", err, out)
+	}
+	users, err := os.ReadFile(filepath.Join(dir, "users.acl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	admin := fmt.Sprintf("user admin on #%x ~* &* +@all\n", sha256.Sum256([]byte(testserver.RedisPassword))) // as it says further on
+	if err := os.WriteFile(filepath.Join(dir, "users.acl"), append(users, admin...), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server := testserver.StartRedis(t, "--aclfile", filepath.Join(dir, "users.acl"))
+	for _, user := range []string{testserver.Worker, testserver.Producer, testserver.Sender} {
+		password, err := os.ReadFile(filepath.Join(dir, user+"-password"))
+		if err != nil || len(password) != 48 {
+			t.Fatalf("the password of %s is %d characters long, %v", user, len(password), err)
+		}
+		rdb := redis.NewClient(&redis.Options{Network: "unix", Addr: filepath.Join(server.Dir, "s"), Username: user, Password: string(password), DisableIdentity: true})
+		defer rdb.Close()
+		if err := rdb.Ping(t.Context()).Err(); err != nil {
+			t.Errorf("%s: %v", user, err)
+		}
+	}
+	if url, err := os.ReadFile(filepath.Join(dir, "redis-url")); err != nil || !strings.HasPrefix(string(url), "redis://worker:") {
+		t.Errorf("redis-url is %q, %v", url, err)
+	}
+}

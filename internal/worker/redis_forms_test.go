@@ -1,0 +1,200 @@
+package worker_test
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"example.com/securemail/internal/config"
+	"example.com/securemail/internal/dev"
+	"example.com/securemail/internal/secret"
+	"example.com/securemail/internal/testserver"
+	"example.com/securemail/tasks"
+)
+
+// TestEveryFormOfRedis has both commands, each as its own user of deploy/redis.acl, work through a server with TLS,
+// through Sentinel and on a Cluster. What the users may not do the servers report.
+func TestEveryFormOfRedis(t *testing.T) {
+	env, err := dev.Start(t.Context(), dev.Options{RedisAddr: "127.0.0.1:0", SMTPSAddr: "127.0.0.1:0", SubmissionAddr: "127.0.0.1:0", InboxAddr: "127.0.0.1:0"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer env.Close()
+	p := newProcess(t, "", env)
+	enqueue := filepath.Join(t.TempDir(), "enqueue")
+	if out, err := exec.Command("go", "build", "-o", enqueue, "example.com/securemail/cmd/enqueue").CombinedOutput(); err != nil {
+		t.Fatalf("go build: %v\n%s", err, out)
+	}
+	tlsServer, caFile := testserver.StartTLSRedis(t)
+	common := p.environ
+	for name, form := range map[string]struct{ url, caFile, address string }{
+		"TLS":      {tlsServer.URL, caFile, `127\.0\.0\.1:\d+`},
+		"Sentinel": {testserver.StartSentinels(t).URL, "", `127\.0\.0\.1:\d+,127\.0\.0\.1:\d+,127\.0\.0\.1:\d+ \(Sentinel, master main\)`},
+		"Cluster":  {testserver.StartReplicatedCluster(t).URL, "", `127\.0\.0\.1:\d+(,127\.0\.0\.1:\d+){5} \(Cluster\)`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			p.t, p.log = t, filepath.Join(t.TempDir(), "log")
+			p.environ = append(slices.Clone(common), "SECUREMAIL_REDIS_CA_FILE="+form.caFile, "SECUREMAIL_ADMIN_PASSWORD=a long password",
+				"SECUREMAIL_REDIS_URL="+form.url)
+			f := &redisForm{process: p, enqueue: enqueue, redis: config.Redis{CAFile: form.caFile,
+				URL: secret.New(strings.Replace(form.url, testserver.Worker+":", testserver.Producer+":", 1))}}
+			f.matches(f.run(p.binary, "check"), `(?m)^ok +redis +`+form.address+` answers$`)
+			f.matches(f.run(enqueue, "key", name+"-early@example.com"), `no worker is running on the Redis at `+form.address+`; the mail waits`)
+			p.start("")
+			defer p.kill()
+			f.awaitWorker(config.Redis{CAFile: form.caFile, URL: secret.New(form.url)})
+			for _, kind := range []string{"key", "code", "totp"} {
+				f.matches(f.run(enqueue, kind, name+"-"+kind+"@example.com", "--wait"), `(?s)^\S+\n([a-z]+\n)*accepted\n$`) // and no warning
+			}
+			f.answer(env, name+"-key@example.com")
+			f.pages()
+			p.running.Process.Signal(syscall.SIGTERM)
+			if err := p.running.Wait(); err != nil {
+				t.Errorf("the worker ended with %v", err)
+			}
+		})
+	}
+}
+
+// redisForm is a worker, as a process, and what talks to it through Redis.
+type redisForm struct {
+	*process
+	enqueue string
+	redis   config.Redis // the producer's
+}
+
+// run runs a command to its end, and returns all that it says.
+func (f *redisForm) run(program string, args ...string) string {
+	f.t.Helper()
+	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, program, args...)
+	cmd.Env = f.environ
+	if program == f.enqueue {
+		cmd.Env = append(slices.Clone(f.environ), "SECUREMAIL_REDIS_URL="+f.redis.URL.Reveal())
+	}
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		log, _ := os.ReadFile(f.log)
+		f.t.Fatalf("%v: %v\n%s\n%s", args, err, out, log)
+	}
+	return string(out)
+}
+
+// awaitWorker waits until asynq knows of the worker.
+func (f *redisForm) awaitWorker(settings config.Redis) {
+	f.t.Helper()
+	rdb, err := settings.ProducerClient()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer rdb.Close()
+	ctx, cancel := context.WithTimeout(f.t.Context(), 30*time.Second)
+	defer cancel()
+	waitUntil(f.t, ctx, "asynq knows of the worker", func() bool {
+		servers, err := asynq.NewInspectorFromRedisClient(rdb).Servers()
+		return err == nil && len(servers) == 1 && servers[0].Status == "active"
+	})
+}
+
+func (f *redisForm) matches(text, pattern string) {
+	f.t.Helper()
+	if !regexp.MustCompile(pattern).MatchString(text) {
+		f.t.Errorf("got %q, want %s", text, pattern)
+	}
+}
+
+// answer resends a key, gives a wrong answer and the right one, and revokes another mail.
+func (f *redisForm) answer(env *dev.Env, to string) {
+	rdb, err := f.redis.ProducerClient()
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer rdb.Close()
+	ring := ""
+	for _, variable := range f.environ {
+		if path, found := strings.CutPrefix(variable, "SECUREMAIL_KEYRING_FILE="); found {
+			ring = path
+		}
+	}
+	client, err := tasks.NewClient(rdb, tasks.WithKeyRingFile(ring))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	id, err := client.Send(f.t.Context(), tasks.Mail{Kind: tasks.Key, To: "again-" + to})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if s, err := client.Wait(f.t.Context(), id); err != nil || s.State != tasks.Accepted {
+		f.t.Fatalf("got %+v, %v; want accepted", s, err)
+	}
+	if err := client.Resend(f.t.Context(), id); err != nil {
+		f.t.Errorf("resend: %v", err)
+	}
+	mail, err := env.Wait(f.t.Context(), func(m dev.Message) bool { return m.To == "again-"+to })
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	answer := tasks.Answer{ID: id, To: "again-" + to, Typed: strings.Repeat("0", 25)}
+	if err := client.Verify(f.t.Context(), answer); err == nil || tasks.IsRejected(err) {
+		f.t.Errorf("a wrong answer: got %v", err)
+	}
+	answer.Typed = secretIn(f.t, mail)
+	if err := client.Verify(f.t.Context(), answer); err != nil {
+		f.t.Errorf("the right answer: %v", err)
+	}
+	if err := client.Unlock(f.t.Context(), to); err != nil {
+		f.t.Errorf("unlock: %v", err)
+	}
+	id, err = client.Send(f.t.Context(), tasks.Mail{Kind: tasks.Key, To: "revoked+450@example.com"})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	if err := client.Revoke(f.t.Context(), id); err != nil {
+		f.t.Errorf("revoke: %v", err)
+	}
+}
+
+// pages asks the worker's admin listener for what it reads from Redis.
+func (f *redisForm) pages() {
+	log, err := os.ReadFile(f.log)
+	address := regexp.MustCompile(`"admin":"(http://[^"]+)"`).FindSubmatch(log)
+	if address == nil {
+		f.t.Fatalf("the worker does not say where its pages are: %v\n%s", err, log)
+	}
+	for path, want := range map[string]string{
+		"/readyz":                  `^ok\n$`,
+		"/metrics":                 `(?m)^asynq_queue_size\{queue="secure-mail"\} \d+$`,
+		"/monitor/api/servers":     `"queue_priorities":\{"secure-mail":1,"secure-mail-codes":2\}`,
+		"/monitor/api/redis_info":  `(?s)"address":.*"raw_`,
+		"/monitor/api/queue_stats": `"secure-mail":\[\{`,
+		"/monitor/api/queues":      `"queue":"secure-mail-codes"`,
+		"/monitor/api/queues/secure-mail/completed_tasks": `"key for default, until 20`,
+	} {
+		request, err := http.NewRequestWithContext(f.t.Context(), "GET", string(address[1])+path, nil)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		request.SetBasicAuth("operator", "a long password")
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		body, err := io.ReadAll(response.Body)
+		response.Body.Close()
+		if err != nil || response.StatusCode != 200 || !regexp.MustCompile(want).Match(body) {
+			f.t.Errorf("%s: got %d %.600s, want %s", path, response.StatusCode, body, want)
+		}
+	}
+}
