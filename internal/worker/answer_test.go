@@ -152,6 +152,7 @@ func TestARevokedMailIsNotSent(t *testing.T) {
 	h := newHouse(t)
 	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice+450@example.com"})
 	h.until(id, tasks.Deferred)
+	h.task(id, asynq.TaskStateRetry)
 	if err := h.client.Revoke(h.ctx, id); err != nil {
 		t.Fatal(err)
 	}
