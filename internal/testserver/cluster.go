@@ -67,13 +67,19 @@ func startCluster(t testing.TB, replicas int) *Cluster {
 		c.must(replica.Client.ClusterReplicate(t.Context(), c.nodes[i].Client.ClusterMyID(t.Context()).Val()).Err())
 		replica.waitReplica()
 	}
-	for i := range replicas { // or it might die before anybody else knows who could take over
-		for _, node := range c.nodes {
-			waitFor(t, "the nodes of the cluster know the replicas", func() bool {
-				known, err := node.Client.ClusterSlots(t.Context()).Result()
-				return err == nil && len(known) == clusterMasters && len(known[i].Nodes) == 2
-			})
-		}
+	for _, node := range c.nodes { // or a master might die before anybody else knows who could take over
+		waitFor(t, "the nodes of the cluster know the replicas", func() bool {
+			shards, err := node.Client.ClusterShards(t.Context()).Result()
+			online := 0
+			for _, shard := range shards {
+				for _, node := range shard.Nodes {
+					if node.Health == "online" {
+						online++
+					}
+				}
+			}
+			return err == nil && online == size
+		})
 	}
 	c.URL = fmt.Sprintf("redis-cluster://%s:%s@%s", Worker, RedisPassword, strings.Join(c.addrs, ","))
 	c.Client = c.As(admin)
