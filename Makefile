@@ -1,16 +1,20 @@
 # make test   everything that has to hold, against a real redis-server and a real Postfix
+# make chaos  kills, outages and faults at their full size, about an hour; prints the tables of BENCHMARKS.md
 # make build  bin/worker and bin/enqueue
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PACKAGES = ca-certificates gcc libc6-dev redis-server postfix sasl2-bin libsasl2-modules zbar-tools oathtool
 PROGRAMS = gcc redis-server postfix saslpasswd2 zbarimg oathtool
 
-.PHONY: test build packages
+.PHONY: test chaos build packages
 
 test: packages
 	go vet ./...
 	go run $(STATICCHECK) ./...
 	go test -race -timeout 15m ./...
+
+chaos: packages
+	CHAOS=full go test -count=1 -timeout 3h -v -run TestChaos ./internal/chaos
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...

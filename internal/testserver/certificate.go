@@ -54,3 +54,11 @@ func (c certificate) config(t testing.TB) *tls.Config {
 	}
 	return &tls.Config{Certificates: []tls.Certificate{pair}}
 }
+
+// NewTLS is for servers that a test writes itself: a certificate for 127.0.0.1 and localhost, and in PEM form the authority
+// that its clients have to trust.
+func NewTLS(t testing.TB) (server *tls.Config, authority []byte) {
+	t.Helper()
+	c := newCertificate(t)
+	return c.config(t), c.certPEM
+}

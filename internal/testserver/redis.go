@@ -173,3 +173,6 @@ func (r *Redis) Kill() {
 	r.process.Wait()
 	r.process = nil
 }
+
+// Pid returns the server's process id, for a test that stops it or takes something from it.
+func (r *Redis) Pid() int { return r.process.Process.Pid }
