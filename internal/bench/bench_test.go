@@ -1,0 +1,248 @@
+package bench_test
+
+import (
+	"context"
+	"fmt"
+	"net/mail"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/redis/go-redis/v9"
+	"go.uber.org/zap"
+	"go.uber.org/zap/zapcore"
+
+	"example.com/securemail/internal/config"
+	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/secret"
+	"example.com/securemail/internal/submission"
+	"example.com/securemail/internal/testserver"
+	"example.com/securemail/internal/worker"
+	"example.com/securemail/tasks"
+)
+
+// What both sides of every comparison have: the worker's defaults.
+const (
+	concurrency = 32
+	connections = 20
+	product     = "Example"
+)
+
+var from = mail.Address{Name: "Example", Address: "no-reply@example.com"}
+
+// relay is where the mails go: a port of the sink.
+func (s *sink) relay(mode submission.TLSMode) submission.Relay {
+	r := submission.Relay{Name: "sink", Host: "127.0.0.1", Port: s.ImplicitPort, TLS: mode, RootCAs: s.roots(), Username: "user",
+		Password: secret.New("password"), LocalName: "localhost", MaxConnections: connections}
+	if mode == submission.StartTLS {
+		r.Port = s.StartTLSPort
+	}
+	return r
+}
+
+// startRedis starts a redis-server that syncs its append-only file as fsync says: always or everysec.
+func startRedis(t testing.TB, fsync string, args ...string) *testserver.Redis {
+	t.Helper()
+	return testserver.StartRedis(t, append([]string{"--appendfsync", fsync}, args...)...)
+}
+
+// client is a client with the worker's own settings.
+func client(t testing.TB, url string) redis.UniversalClient {
+	t.Helper()
+	rdb, err := config.Redis{URL: secret.New(url)}.WorkerClient()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return rdb
+}
+
+// fill queues n mails, each to another recipient.
+func fill(t testing.TB, rdb redis.UniversalClient, kind tasks.Kind, n int) {
+	t.Helper()
+	producer, err := tasks.NewClient(rdb)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var next atomic.Int64
+	var sending sync.WaitGroup
+	for range 64 {
+		sending.Go(func() {
+			for i := next.Add(1); i <= int64(n); i = next.Add(1) {
+				m := sample(kind)
+				m.To = fmt.Sprintf("user%d@example.com", i)
+				if _, err := producer.Send(t.Context(), m); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	sending.Wait()
+}
+
+// sample is a mail with all that an application would say.
+func sample(kind tasks.Kind) tasks.Mail {
+	return tasks.Mail{Kind: kind, To: "alice@example.com", Purpose: "sign-in", Vars: map[string]string{"name": "Alice"},
+		Context: tasks.Context{IP: "203.0.113.7", Agent: "Firefox on Linux", At: time.Now()}}
+}
+
+// counter is where the log goes, a file as it would in production, one line for each run of a task. Each value of it must be
+// used for one measurement.
+type counter struct {
+	file *os.File
+	left atomic.Int64
+	done chan struct{}
+}
+
+func newCounter(t testing.TB, n int) *counter {
+	t.Helper()
+	file, err := os.Create(filepath.Join(t.TempDir(), "log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	c := &counter{file: file, done: make(chan struct{})}
+	c.left.Store(int64(n))
+	return c
+}
+
+func (c *counter) down() {
+	if c.left.Add(-1) == 0 {
+		close(c.done)
+	}
+}
+
+func (c *counter) Write(line []byte) (int, error) {
+	if strings.Contains(string(line[:min(len(line), 200)]), `"msg":"mail `) {
+		defer c.down()
+	}
+	return c.file.Write(line)
+}
+
+func (c *counter) log() *zap.Logger {
+	settings := zap.NewProductionEncoderConfig()
+	settings.EncodeTime = zapcore.RFC3339NanoTimeEncoder
+	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(settings), zapcore.Lock(zapcore.AddSync(c)), zapcore.InfoLevel))
+}
+
+// startWorker starts a worker as cmd/worker would, and returns what counts its accepted mails, and what stops it.
+func startWorker(t testing.TB, url string, relay submission.Relay, ring string, log *zap.Logger) (*prometheus.Registry, func()) {
+	t.Helper()
+	keys, err := keyring.Open(ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	relays, err := submission.NewRelays([]submission.Relay{relay}, submission.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rdb, metrics := client(t, url), prometheus.NewRegistry()
+	w := worker.New(worker.Config{Redis: rdb, KeyRing: keys, Relays: relays, TryTimeout: 3 * time.Minute, From: from, Product: product,
+		MaxLife:    map[tasks.Kind]time.Duration{tasks.Key: 24 * time.Hour, tasks.Code: 10 * time.Minute, tasks.TOTP: 24 * time.Hour},
+		CodeDigits: 8, Retention: 7 * 24 * time.Hour, Concurrency: concurrency, Log: log, Metrics: metrics})
+	ctx, cancel := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() {
+		if err := w.Run(ctx); err != nil {
+			t.Error(err)
+		}
+	})
+	return metrics, func() {
+		cancel()
+		running.Wait()
+		relays.Close()
+		rdb.Close()
+	}
+}
+
+func newRing(t testing.TB) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "keyring")
+	if err := keyring.New(path); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// accepted is how many mails the workers say were accepted.
+func accepted(t testing.TB, registries ...*prometheus.Registry) (n int) {
+	t.Helper()
+	for _, r := range registries {
+		families, err := r.Gather()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range families {
+			for _, m := range f.GetMetric() {
+				for _, l := range m.GetLabel() {
+					if f.GetName() == "securemail_runs_total" && l.GetValue() == "accepted" {
+						n += int(m.GetCounter().GetValue())
+					}
+				}
+			}
+		}
+	}
+	return n
+}
+
+// drainOurs takes n mails from the backlog to accepted, and returns how long that took, and the CPU time of worker, Redis and
+// receiving server.
+func drainOurs(t testing.TB, s *sink, mode submission.TLSMode, fsync string, kind tasks.Kind, n, workers int) (time.Duration, usage) {
+	t.Helper()
+	server := startRedis(t, fsync)
+	defer server.Kill()
+	fill(t, server.Client, kind, n)
+	ring, count := newRing(t), newCounter(t, n)
+	log := count.log()
+	var registries []*prometheus.Registry
+	var stops []func()
+	before, begun := used(t, s, server), time.Now()
+	for range workers {
+		metrics, stop := startWorker(t, server.URL, s.relay(mode), ring, log)
+		registries, stops = append(registries, metrics), append(stops, stop)
+	}
+	<-count.done
+	took, cpu := time.Since(begun), used(t, s, server).minus(before)
+	for _, stop := range stops {
+		stop()
+	}
+	if got := accepted(t, registries...); got != n {
+		t.Fatalf("%d of %d mails were accepted", got, n)
+	}
+	return took, cpu
+}
+
+// drainNoop has asynq take the same tasks with a handler that does nothing.
+func drainNoop(t testing.TB, fsync string, kind tasks.Kind, n, servers int) time.Duration {
+	t.Helper()
+	server := startRedis(t, fsync)
+	defer server.Kill()
+	fill(t, server.Client, kind, n)
+	count := newCounter(t, n)
+	begun := time.Now()
+	var stops []func()
+	for range servers {
+		rdb := client(t, server.URL)
+		a := asynq.NewServerFromRedisClient(rdb, asynq.Config{Concurrency: concurrency, Queues: map[string]int{tasks.QueueCodes: 2, tasks.Queue: 1},
+			StrictPriority: true, LogLevel: asynq.FatalLevel})
+		if err := a.Start(asynq.HandlerFunc(func(context.Context, *asynq.Task) error {
+			count.down()
+			return nil
+		})); err != nil {
+			t.Fatal(err)
+		}
+		stops = append(stops, func() { a.Shutdown(); rdb.Close() })
+	}
+	<-count.done
+	took := time.Since(begun)
+	for _, stop := range stops {
+		stop()
+	}
+	return took
+}

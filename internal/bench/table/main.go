@@ -1,0 +1,128 @@
+// Command table turns the lines of go test -bench, on standard input, into the table of BENCHMARKS.md: the median over all rounds
+// of each figure, and for a ratio its lowest and highest. See make bench.
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// row is one line of the table. Benchmarks and units are named as in the lines of go test.
+type row struct {
+	what, benchmark string
+	unit            string // of our figure
+	limit           string // unit of the limit's figure; empty if there is none
+	ratio           string // unit of the ratio to the limit, or of the figure that has a target
+	target          float64
+	most            bool // the target is an upper bound
+}
+
+var rows = []row{
+	{"key mails, port 465, fsync everysec, to asynq's empty handler", "Mails/key-465-everysec", "mails/s", "asynq/s", "of-asynq", 0.55, false},
+	{"the same, to a bare TLS loop", "Mails/key-465-everysec", "mails/s", "tls/s", "of-tls", 0, false},
+	{"key mails, port 465, fsync always, to asynq's empty handler", "Mails/key-465-always", "mails/s", "asynq/s", "of-asynq", 0.55, false},
+	{"key mails, port 587, fsync everysec", "Mails/key-587-everysec", "mails/s", "asynq/s", "of-asynq", 0.55, false},
+	{"key mails, port 587, fsync always", "Mails/key-587-always", "mails/s", "asynq/s", "of-asynq", 0.55, false},
+	{"code mails, port 465, fsync everysec", "Mails/code-465-everysec", "mails/s", "asynq/s", "of-asynq", 0.55, false},
+	{"code mails, port 465, fsync always", "Mails/code-465-always", "mails/s", "asynq/s", "of-asynq", 0.55, false},
+	{"totp mails, port 465, fsync everysec, to cores / time of a matrix", "Mails/totp-465-everysec", "mails/s", "matrix/s", "of-matrix", 0.65, false},
+	{"totp mails, port 465, fsync always", "Mails/totp-465-always", "mails/s", "matrix/s", "of-matrix", 0.65, false},
+	{"checks, one after the other, Redis on a Unix socket, to an empty script", "Verify/unix-1", "verify/s", "evalsha/s", "of-evalsha", 0.35, false},
+	{"checks, one after the other, Redis over TCP", "Verify/tcp-1", "verify/s", "evalsha/s", "of-evalsha", 0.35, false},
+	{"checks, 32 at a time, Redis on a Unix socket", "Verify/unix-32", "verify/s", "evalsha/s", "of-evalsha", 0, false},
+	{"checks, 32 at a time, Redis over TCP", "Verify/tcp-32", "verify/s", "evalsha/s", "of-evalsha", 0, false},
+	{"idle, Send to accepted, median (ms)", "Idle", "p50-ms", "", "p50-ms", 15, true},
+	{"idle, Send to accepted, 99th percentile (ms)", "Idle", "p99-ms", "", "p99-ms", 50, true},
+	{"idle, CPU (% of a core)", "Idle", "cpu-%", "", "cpu-%", 0, false},
+	{"idle, Redis commands a second, those inside scripts included", "Idle", "commands/s", "", "commands/s", 0, false},
+	{"round trips a mail, relay 50 ms away, with PIPELINING", "RelayFarAway/with_PIPELINING", "round-trips/mail", "", "round-trips/mail", 2.3, true},
+	{"round trips a mail, without", "RelayFarAway/without", "round-trips/mail", "", "round-trips/mail", 4.3, true},
+	{"most memory, 64 at a time, backlog 10,000 (MiB)", "Memory", "MiB", "", "MiB", 80, true},
+	{"key mails, backlog 1,000", "Growth/backlog-1000-workers-1", "mails/s", "asynq/s", "of-asynq", 0, false},
+	{"backlog 10,000", "Growth/backlog-10000-workers-1", "mails/s", "asynq/s", "of-asynq", 0, false},
+	{"backlog 100,000", "Growth/backlog-100000-workers-1", "mails/s", "asynq/s", "of-asynq", 0, false},
+	{"2 workers on this machine", "Growth/backlog-10000-workers-2", "mails/s", "asynq/s", "of-asynq", 0, false},
+	{"4 workers on this machine", "Growth/backlog-10000-workers-4", "mails/s", "asynq/s", "of-asynq", 0, false},
+}
+
+func main() {
+	figures, failed := read(os.Stdin)
+	fmt.Println("| what | measured | its limit | ratio | lowest to highest | to reach | |\n|---|---|---|---|---|---|---|")
+	for _, r := range rows {
+		line, ok := r.markdown(figures)
+		fmt.Println(line)
+		failed = failed || !ok
+	}
+	if failed {
+		os.Exit(1)
+	}
+}
+
+// read collects what the benchmarks reported, by benchmark and unit. failed says that a benchmark did not end well.
+func read(in io.Reader) (figures map[string][]float64, failed bool) {
+	figures = map[string][]float64{}
+	for lines := bufio.NewScanner(in); lines.Scan(); {
+		fields := strings.Fields(lines.Text())
+		failed = failed || len(fields) > 0 && fields[0] == "FAIL"
+		if len(fields) < 4 || !strings.HasPrefix(fields[0], "Benchmark") {
+			continue
+		}
+		name := strings.TrimPrefix(fields[0], "Benchmark")
+		if i := strings.LastIndexByte(name, '-'); i > 0 { // the number of processors
+			name = name[:i]
+		}
+		for i := 2; i+1 < len(fields); i += 2 {
+			if value, err := strconv.ParseFloat(fields[i], 64); err == nil {
+				figures[name+" "+fields[i+1]] = append(figures[name+" "+fields[i+1]], value)
+			}
+		}
+	}
+	return figures, failed
+}
+
+// markdown returns the line of the table; ok is false if the row was not measured.
+func (r row) markdown(figures map[string][]float64) (line string, ok bool) {
+	ours, ratios := figures[r.benchmark+" "+r.unit], figures[r.benchmark+" "+r.ratio]
+	if len(ours) == 0 || len(ratios) == 0 {
+		return "| " + r.what + " | not measured | | | | | |", false
+	}
+	limit, ratio := "", ""
+	if r.limit != "" {
+		limit, ratio = short(median(figures[r.benchmark+" "+r.limit])), short(median(ratios))
+	}
+	target, reached := "", ""
+	if r.target != 0 {
+		target, reached = "at least "+short(r.target), "yes"
+		missed := median(ratios) < r.target
+		if r.most {
+			target, missed = "at most "+short(r.target), median(ratios) > r.target
+		}
+		if missed {
+			reached = "**no**"
+		}
+	}
+	return fmt.Sprintf("| %s | %s | %s | %s | %s to %s | %s | %s |", r.what, short(median(ours)), limit, ratio,
+		short(slices.Min(ratios)), short(slices.Max(ratios)), target, reached), true
+}
+
+func median(values []float64) float64 {
+	sorted := slices.Sorted(slices.Values(values))
+	n := len(sorted)
+	if n == 0 {
+		return 0
+	}
+	return (sorted[(n-1)/2] + sorted[n/2]) / 2
+}
+
+// short is a figure with three digits that count.
+func short(v float64) string {
+	if v >= 100 {
+		return strconv.FormatFloat(v, 'f', 0, 64)
+	}
+	return strconv.FormatFloat(v, 'g', 3, 64)
+}

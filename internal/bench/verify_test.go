@@ -1,0 +1,129 @@
+package bench_test
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"example.com/securemail/internal/credential"
+	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/record"
+	"example.com/securemail/tasks"
+)
+
+// checker is an application that checks answers.
+type checker struct {
+	rdb     redis.UniversalClient
+	ring    string
+	client  *tasks.Client
+	records *record.Store
+}
+
+// newChecker has its Redis on a Unix socket, or on a TCP port of 127.0.0.1.
+func newChecker(t testing.TB, network string) *checker {
+	t.Helper()
+	var args []string
+	options := &redis.Options{Network: "unix"}
+	if network == "tcp" {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		options = &redis.Options{Addr: l.Addr().String()}
+		l.Close()
+		args = []string{"--port", strings.TrimPrefix(options.Addr, "127.0.0.1:"), "--bind", "127.0.0.1"}
+	}
+	server := startRedis(t, "everysec", args...)
+	if network != "tcp" {
+		options.Addr = server.Client.Options().Addr
+	}
+	c := &checker{rdb: redis.NewClient(options), ring: newRing(t)}
+	t.Cleanup(func() { c.rdb.Close() })
+	var err error
+	if c.client, err = tasks.NewClient(c.rdb, tasks.WithKeyRingFile(c.ring)); err != nil {
+		t.Fatal(err)
+	}
+	c.records = record.NewStore(c.rdb, 7*24*time.Hour)
+	return c
+}
+
+// answer is the right one to a key that a worker has just mailed.
+func (c *checker) answer(t testing.TB) tasks.Answer {
+	t.Helper()
+	ring, err := keyring.Load(c.ring)
+	if err != nil {
+		t.Fatal(err)
+	}
+	kid, key := ring.Active()
+	id := rand.Text()
+	p := credential.Params{Kind: credential.Key, ID: id, Purpose: "sign-in", To: id + "@example.com", Seed: make([]byte, 32)}
+	rand.Read(p.Seed)
+	cred, err := credential.Derive(key, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	_, err = c.records.Open(t.Context(), record.Mail{ID: id, Kind: "key", Purpose: p.Purpose, Seed: p.Seed, KeyID: kid, Sealed: make([]byte, 400),
+		CreatedAt: now, ExpiresAt: now.Add(time.Hour), Address: record.AddressTag(ring.Recipients(), id, p.To)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tasks.Answer{ID: id, Purpose: p.Purpose, To: p.To, Typed: cred.Display().Reveal()}
+}
+
+// BenchmarkVerify checks right answers, one after the other or 32 at a time, after as many empty scripts.
+func BenchmarkVerify(b *testing.B) {
+	const rounds, each = 5, 640
+	for _, network := range []string{"unix", "tcp"} {
+		for _, callers := range []int{1, 32} {
+			b.Run(fmt.Sprintf("%s-%d", network, callers), func(b *testing.B) {
+				c := newChecker(b, network)
+				script := redis.NewScript("return 1")
+				if err := script.Load(b.Context(), c.rdb).Err(); err != nil {
+					b.Fatal(err)
+				}
+				var bare, ours time.Duration
+				for b.Loop() {
+					for range rounds {
+						answers := make(chan tasks.Answer, each)
+						for range each {
+							answers <- c.answer(b)
+						}
+						bare += times(b, callers, each, func(ctx context.Context) error { return script.EvalSha(ctx, c.rdb, nil).Err() })
+						ours += times(b, callers, each, func(ctx context.Context) error { return c.client.Verify(ctx, <-answers) })
+					}
+				}
+				n := float64(rounds * each * b.N)
+				b.ReportMetric(0, "ns/op")
+				b.ReportMetric(n/ours.Seconds(), "verify/s")
+				b.ReportMetric(n/bare.Seconds(), "evalsha/s")
+				b.ReportMetric(bare.Seconds()/ours.Seconds(), "of-evalsha")
+			})
+		}
+	}
+}
+
+// times calls do n times in all, from several goroutines.
+func times(t testing.TB, callers, n int, do func(context.Context) error) time.Duration {
+	var calling sync.WaitGroup
+	begun := time.Now()
+	for range callers {
+		calling.Go(func() {
+			for range n / callers {
+				if err := do(t.Context()); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	calling.Wait()
+	return time.Since(begun)
+}
