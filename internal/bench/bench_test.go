@@ -84,6 +84,7 @@ func fill(t testing.TB, rdb redis.UniversalClient, kind tasks.Kind, n int) {
 		})
 	}
 	sending.Wait()
+	time.Sleep(1500 * time.Millisecond) // Redis syncs what it was told once a second: not while the next thing is measured
 }
 
 // sample is a mail with all that an application would say.
