@@ -75,6 +75,8 @@ func Render(m Mail) (Parts, error) {
 	v := newView(m)
 	t := templates[m.Kind]
 	var subject, text, html strings.Builder
+	html.Grow(8 << 10)
+	text.Grow(2 << 10)
 	if err := t.text.ExecuteTemplate(&subject, "subject", v); err != nil {
 		return Parts{}, fmt.Errorf("message: subject of a %s mail: %w", m.Kind, err)
 	}
