@@ -37,13 +37,16 @@ if sending > at then
   redis.call('HSET', KEYS[1], 'sending', sending, 'tries', 0)
 end
 if not seed then
+  -- One command, because each costs, in Redis and in the append-only file.
   redis.call('HSET', KEYS[1], 'v', 1, 'kind', ARGV[3], 'purpose', ARGV[4], 'seed', ARGV[5], 'kid', ARGV[6], 'digits', ARGV[7],
-    'created', ARGV[8], 'expires', ARGV[9], 'sending', 0, 'tries', 0, 'to', ARGV[11], 'cred', 'live')
+    'created', ARGV[8], 'expires', ARGV[9], 'sending', 0, 'tries', 1, 'to', ARGV[11], 'cred', ARGV[12] == '' and 'live' or 'pending',
+    'state', 'sending', 'changed', now, 'lock', ARGV[1], 'lock_until', now + ARGV[2])
   if ARGV[12] ~= '' then
-    redis.call('HSET', KEYS[1], 'totp', ARGV[12], 'cred', 'pending')
+    redis.call('HSET', KEYS[1], 'totp', ARGV[12])
   end
   redis.call('PEXPIREAT', KEYS[1], ARGV[10])
   redis.call('SET', KEYS[2], ARGV[13], 'PXAT', ARGV[9])
+  return {'open', ARGV[5], ARGV[6], ARGV[7], '0', '1', ARGV[8], ARGV[9], '', ''}
 end
 if lock ~= ARGV[1] then -- the same token again is the same call, repeated because its reply was lost
   redis.call('HINCRBY', KEYS[1], 'tries', 1)

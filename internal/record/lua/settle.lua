@@ -28,16 +28,20 @@ end
 for i = 11, #ARGV, 2 do
   redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1])
 end
-redis.call('HSET', KEYS[1], 'state', to, 'changed', now, 'reason', ARGV[3], 'code', ARGV[4], 'enhanced', ARGV[5], 'relay', ARGV[6])
+local set = {'state', to, 'changed', now, 'reason', ARGV[3], 'code', ARGV[4], 'enhanced', ARGV[5], 'relay', ARGV[6]}
+local function also(field, value)
+  set[#set + 1], set[#set + 2] = field, value
+end
 if ARGV[7] ~= '' then
-  redis.call('HSET', KEYS[1], 'queue_id', ARGV[7])
+  also('queue_id', ARGV[7])
 end
 if to == 'accepted' then
-  redis.call('HSET', KEYS[1], 'accepted', now)
+  also('accepted', now)
 end
 if next ~= '0' then
-  redis.call('HSET', KEYS[1], 'next', next)
+  also('next', next)
 end
+redis.call('HSET', KEYS[1], unpack(set))
 if ARGV[9] == '0' and lock == ARGV[1] then
   redis.call('HINCRBY', KEYS[1], 'tries', -1)
 end
