@@ -48,8 +48,8 @@ func prepare(relay string, env Envelope, msg []byte) (*message, error) {
 	return &message{
 		from: env.From, to: env.To,
 		wire: stuff(msg), size: len(msg),
-		eightBit: !ascii(string(msg)),
-		utf8:     !ascii(env.From) || !ascii(env.To) || !ascii(string(header)),
+		eightBit: !ascii(msg),
+		utf8:     !ascii(env.From) || !ascii(env.To) || !ascii(header),
 	}, nil
 }
 
@@ -140,7 +140,7 @@ func validDomain(s string) bool {
 	return true
 }
 
-func ascii(s string) bool {
+func ascii[T string | []byte](s T) bool {
 	for i := range len(s) {
 		if s[i] >= utf8.RuneSelf {
 			return false
