@@ -35,8 +35,12 @@ import (
 )
 
 const (
-	// A lone task waits for a quarter to three quarters of this; while idle, each turn asks Redis once per queue.
-	pollInterval = 20 * time.Millisecond
+	// While idle, each queue server asks Redis once per queue this often, give or take half of it; so with two of them a lone
+	// task waits for about a third of it.
+	pollInterval = 30 * time.Millisecond
+	// queueServers is how many asynq servers share the places. Each has one goroutine that fetches tasks, with a round trip or
+	// two for each, and one alone cannot keep the handlers busy.
+	queueServers = 2
 	// How late a deferred task may be taken up again.
 	deferredInterval = time.Second
 	// acceptTime is how long an accepted mail's record is tried to be written: a restart of Redis that reads back a
@@ -78,7 +82,7 @@ type Config struct {
 
 // Worker takes tasks and sends mails.
 type Worker struct {
-	server  *asynq.Server
+	servers []*asynq.Server
 	handler *handler
 	sweeper *sweeper
 	stop    context.CancelFunc
@@ -94,19 +98,22 @@ func New(c Config) *Worker {
 		sweeper: &sweeper{rdb: c.Redis, records: records, log: c.Log},
 	}
 	c.Redis.AddHook(&backoff{stopping: stopping})
-	w.server = asynq.NewServerFromRedisClient(c.Redis, asynq.Config{
-		Concurrency:              c.Concurrency,
-		Queues:                   map[string]int{tasks.QueueCodes: 2, tasks.Queue: 1},
-		StrictPriority:           true, // somebody waits for a code with a form open
-		TaskCheckInterval:        pollInterval,
-		DelayedTaskCheckInterval: deferredInterval,
-		RetryDelayFunc:           retryDelay,
-		// asynq counts no failures of ours: its limit would end a mail without an outcome. The record counts tries.
-		IsFailure:       func(err error) bool { return !errors.As(err, new(*later)) },
-		ShutdownTimeout: w.DrainTime(),
-		Logger:          c.Log.Named("asynq").WithOptions(zap.WithCaller(false)).Sugar(),
-		LogLevel:        asynq.ErrorLevel, // below that it says of each ended mail, in other words, what report says
-	})
+	servers := min(queueServers, c.Concurrency)
+	for i := range servers {
+		w.servers = append(w.servers, asynq.NewServerFromRedisClient(c.Redis, asynq.Config{
+			Concurrency:              (c.Concurrency + i) / servers,
+			Queues:                   map[string]int{tasks.QueueCodes: 2, tasks.Queue: 1},
+			StrictPriority:           true, // somebody waits for a code with a form open
+			TaskCheckInterval:        pollInterval,
+			DelayedTaskCheckInterval: deferredInterval,
+			RetryDelayFunc:           retryDelay,
+			// asynq counts no failures of ours: its limit would end a mail without an outcome. The record counts tries.
+			IsFailure:       func(err error) bool { return !errors.As(err, new(*later)) },
+			ShutdownTimeout: w.DrainTime(),
+			Logger:          c.Log.Named("asynq").WithOptions(zap.WithCaller(false)).Sugar(),
+			LogLevel:        asynq.ErrorLevel, // below that it says of each ended mail, in other words, what report says
+		}))
+	}
 	return w
 }
 
@@ -116,15 +123,21 @@ func (w *Worker) DrainTime() time.Duration { return w.handler.TryTimeout + accep
 
 // Run takes tasks until ctx ends, and returns when the last one in hand has ended. It may be called once.
 func (w *Worker) Run(ctx context.Context) error {
-	if err := w.server.Start(w.handler); err != nil {
-		return fmt.Errorf("start the queue server: %w", err)
+	for _, s := range w.servers {
+		if err := s.Start(w.handler); err != nil {
+			return fmt.Errorf("start the queue server: %w", err)
+		}
 	}
 	var sweeping sync.WaitGroup
 	sweeping.Go(func() { w.sweeper.run(ctx) })
 	<-ctx.Done()
 	w.handler.Log.Info("worker stopping: the mails in hand finish first; a second signal quits at once")
 	w.stop()
-	w.server.Shutdown()
+	var draining sync.WaitGroup
+	for _, s := range w.servers {
+		draining.Go(s.Shutdown)
+	}
+	draining.Wait()
 	sweeping.Wait()
 	return nil
 }
