@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"syscall"
 
 	"github.com/redis/go-redis/v9/logging"
@@ -33,6 +34,10 @@ func main() {
 	// The first signal drains. It also gives the signals their usual effect back, so that a second one quits.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
+	if os.Getenv("GOGC") == "" {
+		// Little is live and much passes through: at 100, the collector's part of the CPU is a tenth. This costs some 12 MiB.
+		debug.SetGCPercent(400)
+	}
 	logging.Disable() // until there is a log that go-redis can write to
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }

@@ -16,6 +16,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"testing"
 	"time"
 )
@@ -23,6 +24,7 @@ import (
 const sinkVariable = "SECUREMAIL_BENCH_SINK"
 
 func TestMain(m *testing.M) {
+	debug.SetGCPercent(400) // as cmd/worker does, for both sides of every comparison
 	if os.Getenv(sinkVariable) != "" {
 		serveSink()
 		return
