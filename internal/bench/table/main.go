@@ -31,6 +31,7 @@ var rows = []row{
 	{"totp mails, port 465, fsync everysec, to cores / time of a matrix", "Mails/totp-465-everysec", "mails/s", "matrix/s", "of-matrix", 0.65, false},
 	{"checks, one after the other, Redis on a Unix socket, to an empty script", "Verify/unix-1", "verify/s", "evalsha/s", "of-evalsha", 0.35, false},
 	{"checks, one after the other, Redis over TCP", "Verify/tcp-1", "verify/s", "evalsha/s", "of-evalsha", 0.35, false},
+	{"checks, one after the other, Redis 1 ms away", "Verify/1ms-1", "verify/s", "evalsha/s", "of-evalsha", 0.35, false},
 	{"checks, 32 at a time, Redis on a Unix socket", "Verify/unix-32", "verify/s", "evalsha/s", "of-evalsha", 0, false},
 	{"checks, 32 at a time, Redis over TCP", "Verify/tcp-32", "verify/s", "evalsha/s", "of-evalsha", 0, false},
 	{"idle, Send to accepted, median (ms)", "Idle", "p50-ms", "", "p50-ms", 15, true},
