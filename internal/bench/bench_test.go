@@ -219,14 +219,14 @@ func drainOurs(t testing.TB, s *sink, mode submission.TLSMode, fsync string, kin
 	return took, cpu
 }
 
-// drainNoop has asynq take the same tasks with a handler that does nothing.
-func drainNoop(t testing.TB, fsync string, kind tasks.Kind, n, servers int) time.Duration {
+// drainNoop has asynq take the same tasks with a handler that does nothing. The CPU time is that of asynq and Redis.
+func drainNoop(t testing.TB, s *sink, fsync string, kind tasks.Kind, n, servers int) (time.Duration, usage) {
 	t.Helper()
 	server := startRedis(t, fsync)
 	defer server.Kill()
 	fill(t, server.Client, kind, n)
 	count := newCounter(t, n)
-	begun := time.Now()
+	before, begun := used(t, s, server), time.Now()
 	var stops []func()
 	for range servers {
 		rdb := client(t, server.URL)
@@ -241,9 +241,9 @@ func drainNoop(t testing.TB, fsync string, kind tasks.Kind, n, servers int) time
 		stops = append(stops, func() { a.Shutdown(); rdb.Close() })
 	}
 	<-count.done
-	took := time.Since(begun)
+	took, cpu := time.Since(begun), used(t, s, server).minus(before)
 	for _, stop := range stops {
 		stop()
 	}
-	return took
+	return took, cpu
 }

@@ -22,6 +22,9 @@ func (u usage) plus(v usage) usage {
 	return usage{u.worker + v.worker, u.redis + v.redis, u.sink + v.sink}
 }
 
+// each is the whole of it for each of n mails, in microseconds.
+func (u usage) each(n float64) float64 { return (u.worker + u.redis + u.sink).Seconds() * 1e6 / n }
+
 func used(t testing.TB, s *sink, server *testserver.Redis) usage {
 	t.Helper()
 	info, err := server.Client.Info(t.Context(), "cpu").Result()

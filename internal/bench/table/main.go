@@ -24,11 +24,13 @@ type row struct {
 
 var rows = []row{
 	{"key mails, port 465, fsync everysec, to asynq's empty handler", "Mails/key-465-everysec", "mails/s", "asynq/s", "of-asynq", 0.55, false},
+	{"the same as CPU a mail in µs: worker, Redis and receiving server, to asynq and Redis", "Mails/key-465-everysec", "all-µs/mail", "asynq-µs/mail", "of-asynq-cpu", 0, false},
 	{"the same, to a bare TLS loop", "Mails/key-465-everysec", "mails/s", "tls/s", "of-tls", 0, false},
 	{"key mails, port 465, fsync always, to asynq's empty handler", "Mails/key-465-always", "mails/s", "asynq/s", "of-asynq", 0.55, false},
 	{"key mails, port 587, fsync everysec", "Mails/key-587-everysec", "mails/s", "asynq/s", "of-asynq", 0.55, false},
 	{"code mails, port 465, fsync everysec", "Mails/code-465-everysec", "mails/s", "asynq/s", "of-asynq", 0.55, false},
 	{"totp mails, port 465, fsync everysec, to cores / time of a matrix", "Mails/totp-465-everysec", "mails/s", "matrix/s", "of-matrix", 0.65, false},
+	{"the same as CPU a mail in µs", "Mails/totp-465-everysec", "all-µs/mail", "asynq-µs/mail", "of-asynq-cpu", 0, false},
 	{"checks, one after the other, Redis on a Unix socket, to an empty script", "Verify/unix-1", "verify/s", "evalsha/s", "of-evalsha", 0.35, false},
 	{"checks, one after the other, Redis over TCP", "Verify/tcp-1", "verify/s", "evalsha/s", "of-evalsha", 0.35, false},
 	{"checks, one after the other, Redis 1 ms away", "Verify/1ms-1", "verify/s", "evalsha/s", "of-evalsha", 0.35, false},
