@@ -1,7 +1,6 @@
 package tasks
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base32"
@@ -152,27 +151,24 @@ func ParseTask(task *asynq.Task) (Task, error) {
 	return Task{ID: p.ID, Mail: m, CreatedAt: p.CreatedAt.UTC(), ExpiresAt: p.ExpiresAt.UTC(), Seed: p.Seed}, nil
 }
 
-// decode reads the version before anything else, because only a payload of a known version promises what its fields mean.
+// decode judges the version before anything else, because only a payload of a known version promises what its fields mean.
 func decode(body []byte) (payload, error) {
 	if len(body) > maxPayload {
 		return payload{}, fmt.Errorf("%w: the payload is larger than %d bytes", ErrInvalid, maxPayload)
 	}
-	var v struct {
+	var p payload
+	err := json.Unmarshal(body, &p)
+	v := struct {
 		Version int `json:"v"`
-	}
-	if !utf8.Valid(body) || json.Unmarshal(body, &v) != nil || v.Version < 1 {
+	}{p.Version}
+	if err != nil && json.Unmarshal(body, &v) != nil || !utf8.Valid(body) || v.Version < 1 {
 		return payload{}, fmt.Errorf("%w: the payload is not a JSON object with a version v", ErrInvalid)
 	}
 	if v.Version > version {
 		return payload{}, fmt.Errorf("%w: v is %d, this program knows %d", ErrNewer, v.Version, version)
 	}
-	var p payload
-	d := json.NewDecoder(bytes.NewReader(body))
-	if err := d.Decode(&p); err != nil {
+	if err != nil {
 		return payload{}, fmt.Errorf("%w: the payload %s", ErrInvalid, jsonFault(err))
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return payload{}, fmt.Errorf("%w: something follows the payload's JSON object", ErrInvalid)
 	}
 	return p, nil
 }
