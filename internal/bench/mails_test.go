@@ -35,8 +35,8 @@ func BenchmarkMails(b *testing.B) {
 	}{
 		{tasks.Key, 465, submission.ImplicitTLS, "everysec", 6000},
 		{tasks.Key, 465, submission.ImplicitTLS, "always", 3000},
-		{tasks.Key, 587, submission.StartTLS, "everysec", 6000},
-		{tasks.Code, 465, submission.ImplicitTLS, "everysec", 6000},
+		{tasks.Key, 587, submission.StartTLS, "everysec", 3000},
+		{tasks.Code, 465, submission.ImplicitTLS, "everysec", 3000},
 		{tasks.TOTP, 465, submission.ImplicitTLS, "everysec", 3000},
 	} {
 		b.Run(fmt.Sprintf("%s-%d-%s", c.kind, c.port, c.fsync), func(b *testing.B) {
