@@ -7,6 +7,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9/logging"
 )
 
 // lab is what the scenarios of one run share.
@@ -45,6 +47,7 @@ func (t *table) String() string {
 // TestChaos runs every scenario: in its short form, all at the same time, because most of each is waiting for the leases of
 // the killed to run out; with CHAOS=full at its full size, one after the other, with workers built without the race detector.
 func TestChaos(t *testing.T) {
+	logging.Disable() // of go-redis, which has a line for every connection that is lost here
 	l := &lab{full: os.Getenv("CHAOS") == "full"}
 	l.binary = buildWorker(t, !l.full, replacement{})
 	scenarios := []struct {
@@ -75,7 +78,7 @@ func TestChaos(t *testing.T) {
 	for i := range reports {
 		b.WriteString(reports[i].String())
 	}
-	fmt.Fprintf(t.Output(), "\n%s", &b)
+	fmt.Printf("\n%s", &b) // t.Log would indent it
 }
 
 // limit bounds a scenario, so that what hangs is reported by what it waits for.

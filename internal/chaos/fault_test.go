@@ -95,7 +95,7 @@ func (s *site) withFaults(l *lab, report *table, ways []*proxy, faults []fault) 
 	var over atomic.Bool
 	var now atomic.Int32 // which fault it is
 	produced := background(func() {
-		s.produce(4, 50*time.Millisecond, func(n int) string { return fmt.Sprintf("fault%d-%d", now.Load(), n) }, func(int) bool { return over.Load() })
+		s.produce(4, pick(l, 100*time.Millisecond, 50*time.Millisecond), func(n int) string { return fmt.Sprintf("fault%d-%d", now.Load(), n) }, func(int) bool { return over.Load() })
 	})
 	type seen struct {
 		perSecond float64 // commands of the busiest worker
