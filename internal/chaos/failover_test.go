@@ -83,8 +83,10 @@ func mastersOfDie(t *testing.T, l *lab, r replicated, waits bool) (row string) {
 	failovers := pick(l, 2, 10)
 	s := newSiteOver(t, l.limit(), r.url, r.rdb)
 	for range 2 {
-		s.addWorker(l.binary, s.url, 8)
+		s.addWorker(l.binary, s.url, 2)
 	}
+	busy := pick(l, 500*time.Millisecond, 50*time.Millisecond) // so that mails are waiting when the master dies
+	s.receiver.hook(hooks{reply: func(taken) { time.Sleep(busy) }})
 	s.start()
 	var options []tasks.Option
 	if waits {
@@ -95,24 +97,28 @@ func mastersOfDie(t *testing.T, l *lab, r replicated, waits bool) (row string) {
 		s.produce(8, pick(l, 100*time.Millisecond, 10*time.Millisecond), named("failover"), func(int) bool { return over.Load() }, options...)
 	})
 	var deaths []*death
+	probe := s.newProducer()
 	for n := range failovers {
-		s.comesThrough(fmt.Sprintf("before-%d", n))
+		probe.send(s.ctx, fmt.Sprintf("before-%d", n), tasks.Key)
 		d := &death{called: time.Now(), lagging: n%2 == 1}
 		died := s.watch(s.masterOf(r), d)
 		revive := r.kill()
 		died()
-		s.comesThrough(fmt.Sprintf("after-%d", n))
+		probe.send(s.ctx, fmt.Sprintf("after-%d", n), tasks.Key)
 		d.over = time.Now()
 		deaths = append(deaths, d)
 		revive()
 	}
 	over.Store(true)
 	produced()
+	s.receiver.hook(hooks{})
 	s.drain()
 	c := s.examine()
 	var without, gap time.Duration
 	for _, d := range deaths {
 		without = max(without, d.pause(c))
+		t.Logf("a master died at %s, its replicas got nothing since %s, and the first mail after it was acknowledged at %s",
+			d.at.Format(clock), d.began().Format(clock), d.over.Format(clock))
 	}
 	lost, records := map[bool]int{}, map[string]bool{} // by whether the replicas were lagging; by id
 	for _, v := range c.found {
@@ -166,32 +172,33 @@ func (s *site) watch(master *redis.Client, d *death) (died func()) {
 	})
 }
 
-// cutReplicas keeps the replicas of a master from what it takes until they may resume.
+// cutReplicas keeps the replicas of a master from what it takes, because they cannot log in, until they may resume.
 func (s *site) cutReplicas(master *redis.Client) (resume func()) {
 	s.t.Helper()
 	role, err := master.Do(s.ctx, "ROLE").Slice()
 	if err != nil || len(role) < 3 {
 		s.t.Fatalf("ROLE: %v, %v", role, err)
 	}
-	var replicas []int
+	var replicas []*redis.Client
+	login := func(password string) {
+		for _, replica := range replicas {
+			if err := replica.ConfigSet(s.ctx, "masterauth", password).Err(); err != nil {
+				s.t.Errorf("CONFIG SET masterauth: %v", err)
+			}
+		}
+	}
 	for _, one := range role[2].([]any) {
 		at := one.([]any) // host, port, offset
-		replica := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("%v:%v", at[0], at[1]), Username: master.Options().Username, Password: master.Options().Password})
-		defer replica.Close()
-		replicas = append(replicas, s.processOf(replica))
+		replica := redis.NewClient(&redis.Options{Addr: fmt.Sprintf("%v:%v", at[0], at[1]), Username: master.Options().Username, Password: testserver.RedisPassword})
+		s.t.Cleanup(func() { replica.Close() })
+		replicas = append(replicas, replica)
 	}
-	for _, pid := range replicas {
-		syscall.Kill(pid, syscall.SIGSTOP) // before its connection is closed, or it would come back at once
-	}
+	login("wrong")
 	if err := master.ClientKillByFilter(s.ctx, "TYPE", "replica").Err(); err != nil {
 		s.t.Errorf("CLIENT KILL: %v", err)
 	}
 	time.Sleep(lag)
-	return func() {
-		for _, pid := range replicas {
-			syscall.Kill(pid, syscall.SIGCONT)
-		}
-	}
+	return func() { login(testserver.RedisPassword) }
 }
 
 // processOf asks a Redis for its process id.

@@ -195,6 +195,8 @@ func (c *checker) count(prefix string) (n counts) {
 	return n
 }
 
+const clock = "15:04:05.000"
+
 // story is everything that the ledgers say of one mail.
 func (c *checker) story(id string) string {
 	var b strings.Builder
@@ -205,7 +207,7 @@ func (c *checker) story(id string) string {
 	}
 	for _, p := range c.W {
 		if p.id == id {
-			fmt.Fprintf(&b, "W %s %d %s\n", p.at.Format("15:04:05.000"), p.pid, p.point)
+			fmt.Fprintf(&b, "W %s %d %s\n", p.at.Format(clock), p.pid, p.point)
 		}
 	}
 	for _, line := range c.Log {
@@ -214,7 +216,7 @@ func (c *checker) story(id string) string {
 		}
 	}
 	for _, s := range c.copies[id] {
-		fmt.Fprintf(&b, "S %s %s %s\n", s.At.Format("15:04:05.000"), s.Worker, s.MessageID)
+		fmt.Fprintf(&b, "S %s %s %s\n", s.At.Format(clock), s.Worker, s.MessageID)
 	}
 	fmt.Fprintf(&b, "Redis %q, queued %v", c.states[id], c.queued[id])
 	return b.String()

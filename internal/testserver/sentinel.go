@@ -140,6 +140,8 @@ func (s *Sentinels) KillMaster() (revive func()) {
 		return now != nil && now != dead && now.role() == "master"
 	})
 	return func() {
+		// A Sentinel that has not finished would take the server that comes back for the master again.
+		waitFor(s.t, "every Sentinel has finished its failover", s.settled)
 		dead.Start()
 		// Sentinel would do it too, but only after ten seconds.
 		host, port, _ := strings.Cut(s.master(), ":")
@@ -156,6 +158,23 @@ func (s *Sentinels) KillMaster() (revive func()) {
 func (s *Sentinels) StopSentinel(n int) {
 	s.stopped[n] = true
 	s.processes[n].Process.Signal(syscall.SIGSTOP)
+}
+
+// settled reports whether every Sentinel watches the master that they agree on, and finds it well.
+func (s *Sentinels) settled() bool {
+	agreed := s.master()
+	for i, addr := range s.Addrs {
+		if s.stopped[i] {
+			continue
+		}
+		sentinel := s.sentinel(addr)
+		master := sentinel.Master(context.Background(), sentinelMaster).Val()
+		sentinel.Close()
+		if master["flags"] != "master" || master["ip"]+":"+master["port"] != agreed {
+			return false
+		}
+	}
+	return true
 }
 
 // master is the address that the Sentinels agree on, or "".
