@@ -27,8 +27,7 @@ const (
 // replicated is a Redis whose masters can die.
 type replicated struct {
 	name   string
-	n      int  // replicas of each master, which could all take over
-	stream bool // queue and records are replicated together: what was written later is not there without what was written before
+	n      int // replicas of each master, which could all take over
 	url    string
 	rdb    redis.UniversalClient
 	master func() *redis.Client
@@ -64,13 +63,13 @@ func mastersDie(t *testing.T, l *lab, report *table) {
 
 func startSentinels(t *testing.T) replicated {
 	s := testserver.StartSentinels(t)
-	return replicated{"Sentinel, two replicas", 2, true, s.URL, s.Client, func() *redis.Client { return s.Client }, s.KillMaster}
+	return replicated{"Sentinel, two replicas", 2, s.URL, s.Client, func() *redis.Client { return s.Client }, s.KillMaster}
 }
 
 func startCluster(t *testing.T) replicated {
 	c := testserver.StartReplicatedCluster(t)
 	const key = "asynq:{" + tasks.Queue + "}:pending"
-	return replicated{"Cluster, one replica each", 1, false, c.URL, c.Client, func() *redis.Client {
+	return replicated{"Cluster, one replica each", 1, c.URL, c.Client, func() *redis.Client {
 		master, err := c.Client.MasterForKey(context.Background(), key)
 		if err != nil {
 			t.Fatal(err)
@@ -132,7 +131,7 @@ func mastersOfDie(t *testing.T, l *lab, r replicated, waits bool) (row string) {
 		case v.law == 3 && c.failed(v.id): // Redis forgot it, and the next call of Send began it anew
 			t.Logf("%v\n%s", v, c.story(v.id))
 		case v.law == 4:
-		case (v.law == 5 || v.law == 6) && (!waits || !r.stream || c.failed(v.id)):
+		case v.law == 5, v.law == 6:
 			records[v.id] = true
 		default:
 			t.Errorf("%v\n%s", v, c.story(v.id))

@@ -32,7 +32,7 @@ type Sentinels struct {
 	servers   map[string]*Redis
 }
 
-// StartSentinels starts them, and returns when the Sentinels could replace the master, which takes them some two seconds.
+// StartSentinels starts them, and returns when the Sentinels could replace the master, which takes them some three seconds.
 func StartSentinels(t testing.TB) *Sentinels {
 	t.Helper()
 	ports := freePorts(t, 6)
@@ -62,6 +62,7 @@ func StartSentinels(t testing.TB) *Sentinels {
 func startSentinel(t testing.TB, port, master int) *exec.Cmd {
 	t.Helper()
 	dir := t.TempDir()
+	// A Sentinel asks every second: after one second alone, every late answer would be a failover.
 	settings := filepath.Join(dir, "sentinel.conf") // in which a Sentinel keeps what it knows
 	if err := os.WriteFile(settings, fmt.Appendf(nil, `port %[1]d
 bind 127.0.0.1
@@ -72,7 +73,7 @@ sentinel sentinel-pass %[3]s
 sentinel monitor %[4]s 127.0.0.1 %[5]d 2
 sentinel auth-user %[4]s %[6]s
 sentinel auth-pass %[4]s %[7]s
-sentinel down-after-milliseconds %[4]s 1000
+sentinel down-after-milliseconds %[4]s 2000
 sentinel failover-timeout %[4]s 5000
 `, port, dir, SentinelPassword, sentinelMaster, master, admin, RedisPassword), 0o600); err != nil {
 		t.Fatal(err)
