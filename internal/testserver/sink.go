@@ -29,9 +29,10 @@ type Sink struct {
 	serving  sync.WaitGroup
 	down     atomic.Bool
 
-	mu    sync.Mutex
-	taken map[string]int // Message-IDs
-	order []string
+	mu      sync.Mutex
+	taken   map[string]int // Message-IDs
+	order   []string
+	refusal string
 }
 
 // StartSink starts a sink on 127.0.0.1. It takes any login.
@@ -70,6 +71,13 @@ func (s *Sink) Down() {
 	s.listener.Close()
 }
 
+// Refuse has it refuse every recipient for good, with these words.
+func (s *Sink) Refuse(words string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refusal = words
+}
+
 // Taken returns how often each Message-ID was taken.
 func (s *Sink) Taken() map[string]int {
 	s.mu.Lock()
@@ -102,9 +110,17 @@ func (s *sinkSession) Mail(string, *smtp.MailOptions) error {
 	return nil
 }
 
-func (s *sinkSession) Rcpt(string, *smtp.RcptOptions) error { return nil }
-func (s *sinkSession) Reset()                               {}
-func (s *sinkSession) Logout() error                        { return nil }
+func (s *sinkSession) Rcpt(string, *smtp.RcptOptions) error {
+	s.sink.mu.Lock()
+	defer s.sink.mu.Unlock()
+	if s.sink.refusal != "" {
+		return &smtp.SMTPError{Code: 550, EnhancedCode: smtp.EnhancedCode{5, 1, 1}, Message: s.sink.refusal}
+	}
+	return nil
+}
+
+func (s *sinkSession) Reset()        {}
+func (s *sinkSession) Logout() error { return nil }
 
 func (s *sinkSession) Data(r io.Reader) error {
 	raw, err := io.ReadAll(r)

@@ -67,6 +67,20 @@ func TestOutcomesOutliveTheArchive(t *testing.T) {
 	}
 }
 
+// TestWordsThatAreNotUTF8StrandNoTask: asynq cannot write an error down that has such words in it, and would leave the task
+// active, to be run again and again.
+func TestWordsThatAreNotUTF8StrandNoTask(t *testing.T) {
+	h, sink := sinkHouse(t)
+	sink.Refuse("no \xff\xfe such \xc3 user")
+	h.start()
+	refused := h.send(tasks.Mail{Kind: tasks.Key, To: "alice@example.com"})
+	h.until(refused, tasks.Refused)
+	h.task(refused, asynq.TaskStateArchived)
+	malformed, _ := payload(t, func(map[string]any) {})
+	h.enqueue(malformed, tasks.Type, []byte("\xff\xfe{"))
+	h.task(malformed, asynq.TaskStateArchived)
+}
+
 // counted is what the worker's counters say of mails that came to a state.
 func (h *house) counted(state tasks.State) (sum float64) {
 	h.t.Helper()
