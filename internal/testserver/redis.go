@@ -9,6 +9,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -155,13 +156,23 @@ func (r *Redis) Start() {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
-	for r.Client.Ping(ctx).Err() != nil {
+	for !r.listens() || r.Client.Ping(ctx).Err() != nil {
 		if ctx.Err() != nil {
 			text, _ := os.ReadFile(filepath.Join(r.Dir, "log"))
 			r.t.Fatalf("redis-server does not answer: %s", text)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// listens spares go-redis a connection that fails, which it would repeat, and complain about.
+func (r *Redis) listens() bool {
+	conn, err := net.Dial("unix", r.Client.Options().Addr)
+	if err != nil {
+		return false
+	}
+	conn.Close()
+	return true
 }
 
 // Kill ends the server with SIGKILL, as a power failure would.
