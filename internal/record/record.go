@@ -144,6 +144,7 @@ type Attempt struct {
 	// LastReason and LastRelay are what the try before came to; empty for the first one.
 	LastReason, LastRelay string
 	token                 string
+	ours                  bool // Mail is what Open was given: the record did not begin under another key
 }
 
 // Result is what a try came to.
@@ -204,6 +205,7 @@ func (s *Store) Open(ctx context.Context, m Mail) (*Attempt, error) {
 	case "ended":
 		return nil, &EndedError{State(reply[1])}
 	}
+	a.ours = reply[2] == m.KeyID
 	a.Seed, a.KeyID, a.Digits, a.Sending, a.Try = []byte(reply[1]), reply[2], n[3], n[4], n[5]
 	a.LastReason, a.LastRelay = reply[8], reply[9]
 	a.CreatedAt, a.ExpiresAt = time.UnixMilli(int64(n[6])).UTC(), time.UnixMilli(int64(n[7])).UTC()
@@ -233,34 +235,48 @@ func (s *Store) Locked(ctx context.Context, id string) (bool, error) {
 }
 
 // Accept writes down that a relay took the mail, and gives the lock back. It may be repeated until it succeeds, and it
-// takes effect whoever holds the lock.
+// takes effect whoever holds the lock. If Redis has lost the record since Open, as a failover can, it is written anew: the
+// person has the mail, and shall find that its secret is right.
 func (s *Store) Accept(ctx context.Context, a *Attempt, r Result) error {
-	return s.settle(ctx, a.ID, a.token, Accepted, r, 0, true, a.ExpiresAt)
+	if !a.ours { // what is sealed here is under another key than the record's
+		return s.settle(ctx, a.ID, a.token, Accepted, r, 0, true, a.ExpiresAt, nil)
+	}
+	cred := CredentialLive
+	if len(a.TOTP) > 0 {
+		cred = CredentialPending
+	}
+	fields := []any{"v", 1, "kind", a.Kind, "purpose", a.Purpose, "seed", a.Seed, "kid", a.KeyID, "digits", a.Digits, "to", a.Address, "cred", string(cred),
+		"created", a.CreatedAt.UnixMilli(), "expires", a.ExpiresAt.UnixMilli(), "sending", a.Sending, "tries", a.Try}
+	if len(a.TOTP) > 0 {
+		fields = append(fields, "totp", a.TOTP)
+	}
+	return s.settle(ctx, a.ID, a.token, Accepted, r, 0, true, a.ExpiresAt, a.Sealed, fields...)
 }
 
 // Defer writes down a failed try, to be followed by another at next, and gives the lock back. A try that did not
 // count, because the trouble was not the mail's, is given back. A mail that was revoked meanwhile ends as revoked.
 func (s *Store) Defer(ctx context.Context, a *Attempt, r Result, next time.Time, counts bool) error {
-	return s.settle(ctx, a.ID, a.token, Deferred, r, next.UnixMilli(), counts, a.ExpiresAt)
+	return s.settle(ctx, a.ID, a.token, Deferred, r, next.UnixMilli(), counts, a.ExpiresAt, nil)
 }
 
 // End gives the mail its outcome and the lock back. Like Defer, it leaves a mail alone that somebody else is sending by
 // now, and returns a [*LockedError].
 func (s *Store) End(ctx context.Context, a *Attempt, outcome State, r Result) error {
-	return s.settle(ctx, a.ID, a.token, outcome, r, 0, true, a.ExpiresAt)
+	return s.settle(ctx, a.ID, a.token, outcome, r, 0, true, a.ExpiresAt, nil)
 }
 
 // EndUnopened gives an outcome to a mail that was never opened for sending, such as one whose task came too late.
 // A mail that has an outcome keeps it; one that somebody is sending right now is left alone, with a [*LockedError].
 func (s *Store) EndUnopened(ctx context.Context, m Mail, outcome State, r Result) error {
-	return s.settle(ctx, m.ID, "", outcome, r, 0, true, m.ExpiresAt, "kind", m.Kind, "purpose", m.Purpose,
+	return s.settle(ctx, m.ID, "", outcome, r, 0, true, m.ExpiresAt, nil, "kind", m.Kind, "purpose", m.Purpose,
 		"created", m.CreatedAt.UnixMilli(), "expires", m.ExpiresAt.UnixMilli())
 }
 
-func (s *Store) settle(ctx context.Context, id, token string, to State, r Result, next int64, counts bool, expires time.Time, fields ...any) error {
+// settle moves a mail out of sending. sealed and fields are for a record that is not there.
+func (s *Store) settle(ctx context.Context, id, token string, to State, r Result, next int64, counts bool, expires time.Time, sealed []byte, fields ...any) error {
 	args := append([]any{token, string(to), r.Reason, r.Code, r.Enhanced, r.Relay, r.QueueID, next, counts,
-		expires.Add(s.retention).UnixMilli()}, fields...)
-	locked, err := settleScript.Run(ctx, s.rdb, []string{key(id)}, args...).Int64()
+		expires.Add(s.retention).UnixMilli(), sealed, expires.UnixMilli()}, fields...)
+	locked, err := settleScript.Run(ctx, s.rdb, []string{key(id), sealedKey(id)}, args...).Int64()
 	switch {
 	case err != nil:
 		return fmt.Errorf("write the record as %s: %w", to, err)

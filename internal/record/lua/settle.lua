@@ -1,11 +1,13 @@
 -- Moves a mail out of sending: to deferred, or to its outcome.
 -- KEYS[1] the record
+-- KEYS[2] the sealed mail
 -- ARGV    token ("" for a mail that was not opened), new state, reason, reply code, enhanced code, relay, queue id,
---         next try in ms (0 for none), 1 if the try counts, time the record goes in ms, then field, value, ... to set
+--         next try in ms (0 for none), 1 if the try counts, time the record goes in ms; and what a record begins with if there
+--         is none, or Redis has lost it: the sealed mail ("" for none), the time that it goes in ms, field, value, ...
 -- returns 0, or the ms for which somebody else holds the send lock
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local r = redis.call('HMGET', KEYS[1], 'state', 'lock', 'lock_until', 'cred')
+local r = redis.call('HMGET', KEYS[1], 'state', 'lock', 'lock_until', 'cred', 'seed')
 local state, lock, lock_until = r[1], r[2], tonumber(r[3] or '0')
 local to, next = ARGV[2], ARGV[8]
 if to == 'deferred' and r[4] == 'revoked' then
@@ -25,8 +27,13 @@ if to ~= 'accepted' then
   end
 end
 
-for i = 11, #ARGV, 2 do
-  redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1])
+if not r[4] and not r[5] then
+  for i = 13, #ARGV, 2 do
+    redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1])
+  end
+  if ARGV[11] ~= '' then
+    redis.call('SET', KEYS[2], ARGV[11], 'PXAT', ARGV[12])
+  end
 end
 local set = {'state', to, 'changed', now, 'reason', ARGV[3], 'code', ARGV[4], 'enhanced', ARGV[5], 'relay', ARGV[6]}
 local function also(field, value)
