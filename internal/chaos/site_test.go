@@ -232,22 +232,25 @@ func (s *site) wait(what string, done func() bool) bool {
 
 var queues = []string{tasks.QueueCodes, tasks.Queue}
 
-// inQueue says how many tasks there still are, or "" if there is none.
+// inQueue says how many tasks there still are, or "" if there is none. It looks at a whole queue in one moment, since tasks move.
 func (s *site) inQueue() string {
 	var have []string
 	for _, queue := range queues {
-		for _, state := range []string{"pending", "active", "retry", "scheduled"} {
-			key := "asynq:{" + queue + "}:" + state
-			count := s.rdb.ZCard
-			if state == "pending" || state == "active" {
-				count = s.rdb.LLen
-			}
-			if n, err := count(context.Background(), key).Result(); err != nil {
-				have = append(have, err.Error())
-			} else if n > 0 {
-				have = append(have, fmt.Sprintf("%s has %d", key, n))
+		counts, err := s.rdb.TxPipelined(context.Background(), func(p redis.Pipeliner) error {
+			p.LLen(context.Background(), "asynq:{"+queue+"}:pending")
+			p.LLen(context.Background(), "asynq:{"+queue+"}:active")
+			p.ZCard(context.Background(), "asynq:{"+queue+"}:retry")
+			p.ZCard(context.Background(), "asynq:{"+queue+"}:scheduled")
+			return nil
+		})
+		if err != nil {
+			have = append(have, err.Error())
+		}
+		for _, count := range counts {
+			if n := count.(*redis.IntCmd); n.Val() > 0 {
+				have = append(have, n.String())
 			}
 		}
 	}
-	return strings.Join(have, " ")
+	return strings.Join(have, ", ")
 }
