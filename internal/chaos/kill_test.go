@@ -28,34 +28,21 @@ func workersAreKilled(t *testing.T, l *lab, report *table) {
 		s.produce(3, every, named("kill"), func(n int) bool { return n >= mails && over.Load() })
 	})
 
-	type killed struct {
-		pid int
-		at  time.Time
-	}
 	var all []killed
-	empty, restarts := 0, 0
+	restarts := 0
 	for pace := every * time.Duration(mails/kills); len(all) < kills && s.ctx.Err() == nil && !t.Failed(); {
 		time.Sleep(rand.N(2 * pace)) // a pace
 		w := s.workers[rand.N(len(s.workers))]
 		s.until("a mail is in flight", func() bool { return s.trace.inFlight(w.pid()) > 0 })
 		k := killed{w.pid(), time.Now()}
 		w.kill()
-		if s.trace.inFlight(k.pid) > 0 {
+		if s.trace.inFlight(k.pid) > 0 { // or its last mail had ended in the same moment
 			all = append(all, k)
-		} else {
-			empty++ // its last mail had ended in the same moment
 		}
 		w.start("")
 		if len(all)%5 == 0 { // a rolling restart in between
 			restarts++
-			other := s.workers[rand.N(len(s.workers))]
-			pid := other.pid()
-			s.until("a mail is in flight", func() bool { return s.trace.inFlight(pid) > 0 })
-			other.stop()
-			if n := s.trace.inFlight(pid); n > 0 {
-				t.Errorf("a worker that was asked to stop left %d mails in the middle", n)
-			}
-			other.start("")
+			s.restart(s.workers[rand.N(len(s.workers))])
 		}
 	}
 	over.Store(true)
@@ -64,22 +51,7 @@ func workersAreKilled(t *testing.T, l *lab, report *table) {
 	c := s.examine()
 	s.laws(c)
 
-	var back []time.Duration
-	runs := runsOf(c.W)
-	for _, k := range all {
-		for i, r := range runs {
-			if r.pid != k.pid || r.past["returned"] {
-				continue
-			}
-			next := slices.IndexFunc(runs[i+1:], func(other *run) bool { return other.id == r.id })
-			if next < 0 {
-				t.Errorf("a mail was in flight in a killed worker and never again in work:\n%s", c.story(r.id))
-				continue
-			}
-			back = append(back, runs[i+1+next].begun.Sub(k.at))
-		}
-	}
-	slices.Sort(back)
+	back := s.backInWork(c, all)
 	if len(back) == 0 {
 		t.Fatal("no mail was in flight")
 	}
@@ -92,7 +64,45 @@ func workersAreKilled(t *testing.T, l *lab, report *table) {
 		head: "| kills | SIGTERM restarts | mails acknowledged | in flight at a kill | lost | second secrets | copies | copies allowed | back in work p50 | p95 | max |"}
 	report.add("| %d | %d | %d | %d | %d | %d | %d | %d | %.1f s | %.1f s | %.1f s |", len(all), restarts, n.acked, len(back), n.lost, n.secrets, n.copies, n.allowed,
 		p50.Seconds(), p95.Seconds(), most.Seconds())
-	t.Logf("%d kills hit a worker whose last mail had just ended", empty)
+}
+
+// killed is a worker that was killed with mails in flight.
+type killed struct {
+	pid int
+	at  time.Time
+}
+
+// restart stops a worker with SIGTERM while it has a mail in hand, and starts it again.
+func (s *site) restart(w *process) {
+	s.t.Helper()
+	pid := w.pid()
+	s.until("a mail is in flight", func() bool { return s.trace.inFlight(pid) > 0 })
+	w.stop()
+	if n := s.trace.inFlight(pid); n > 0 {
+		s.t.Errorf("a worker that was asked to stop left %d mails in the middle", n)
+	}
+	w.start("")
+}
+
+// backInWork returns how long it took until each mail that was in flight was taken up by another run, sorted.
+func (s *site) backInWork(c *checker, all []killed) (back []time.Duration) {
+	s.t.Helper()
+	runs := runsOf(c.W)
+	for _, k := range all {
+		for i, r := range runs {
+			if r.pid != k.pid || r.past["returned"] {
+				continue
+			}
+			next := slices.IndexFunc(runs[i+1:], func(other *run) bool { return other.id == r.id })
+			if next < 0 {
+				s.t.Errorf("a mail was in flight in a killed worker and never again in work:\n%s", c.story(r.id))
+				continue
+			}
+			back = append(back, runs[i+1+next].begun.Sub(k.at))
+		}
+	}
+	slices.Sort(back)
+	return back
 }
 
 // failpoints are where a worker kills itself; at "reply" the test kills it, between the receiver's sync and its 250.
