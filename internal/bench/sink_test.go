@@ -19,6 +19,8 @@ import (
 	"runtime/debug"
 	"testing"
 	"time"
+
+	"github.com/redis/go-redis/v9/logging"
 )
 
 const sinkVariable = "SECUREMAIL_BENCH_SINK"
@@ -29,6 +31,7 @@ func TestMain(m *testing.M) {
 		serveSink()
 		return
 	}
+	logging.Disable() // what go-redis says of servers that are gone would stand in the middle of the figures
 	os.Exit(m.Run())
 }
 
