@@ -75,7 +75,7 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, deve
 	if err != nil {
 		return wrongUse{fmt.Errorf("keyring_file: %w", err)}
 	}
-	rdb, err := c.Redis.WorkerClient()
+	rdb, err := c.Redis.WorkerClient(c.Concurrency)
 	if err != nil {
 		return wrongUse{err}
 	}

@@ -55,7 +55,7 @@ func startRedis(t testing.TB, fsync string, args ...string) *testserver.Redis {
 // client is a client with the worker's own settings.
 func client(t testing.TB, url string) redis.UniversalClient {
 	t.Helper()
-	rdb, err := config.Redis{URL: secret.New(url)}.WorkerClient()
+	rdb, err := config.Redis{URL: secret.New(url)}.WorkerClient(32)
 	if err != nil {
 		t.Fatal(err)
 	}

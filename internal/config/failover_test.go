@@ -15,7 +15,7 @@ import (
 
 func workerClient(t *testing.T, url string) redis.UniversalClient {
 	t.Helper()
-	client, err := config.Redis{URL: secret.New(url)}.WorkerClient()
+	client, err := config.Redis{URL: secret.New(url)}.WorkerClient(8)
 	if err != nil {
 		t.Fatal(err)
 	}

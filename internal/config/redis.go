@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -73,9 +74,11 @@ func (r Redis) Describe() string {
 }
 
 // WorkerClient returns a client that outlasts a restart of Redis and a failover: a worker that gave up after a second
-// would forget that a relay has just taken a mail. It tries for 25 s, which stays below asynq's lease of 30 s.
-func (r Redis) WorkerClient() (redis.UniversalClient, error) {
-	client, err := r.client(tuning{retries: -1})
+// would forget that a relay has just taken a mail. It tries for 25 s, which stays below asynq's lease of 30 s. It has a
+// connection for each of the mails that are sent at a time, unless the URL says pool_size.
+func (r Redis) WorkerClient(concurrency int) (redis.UniversalClient, error) {
+	const besides = 8                                                                                      // asynq's own goroutines, the sweeper, the admin listener
+	client, err := r.client(tuning{retries: -1, pool: max(concurrency+besides, 10*runtime.GOMAXPROCS(0))}) // the latter is go-redis's default
 	if err != nil {
 		return nil, err
 	}
@@ -93,6 +96,7 @@ type tuning struct {
 	retries     int // -1 for none
 	dialTimeout time.Duration
 	dials       int // for one connection, 100 ms apart
+	pool        int // connections, where the URL does not say
 }
 
 func (r Redis) client(t tuning) (redis.UniversalClient, error) {
@@ -115,6 +119,7 @@ func (r Redis) client(t tuning) (redis.UniversalClient, error) {
 	single.ContextTimeoutEnabled = true
 	single.DisableIdentity = true // saves a command that deploy/redis.acl does not allow
 	single.MaxRetries = t.retries
+	single.PoolSize = cmp.Or(single.PoolSize, t.pool)
 	single.DialTimeout, single.DialerRetries = cmp.Or(t.dialTimeout, single.DialTimeout), cmp.Or(t.dials, single.DialerRetries)
 	return redis.NewClient(single), nil
 }
@@ -137,6 +142,7 @@ func sentinelClient(o *redis.FailoverOptions, t tuning) redis.UniversalClient {
 	o.ContextTimeoutEnabled = true
 	o.DisableIdentity = true
 	o.MaxRetries = t.retries
+	o.PoolSize = cmp.Or(o.PoolSize, t.pool)
 	o.DialerRetries = 1 // of Sentinels too
 	return redis.NewFailoverClient(o)
 }
@@ -147,6 +153,7 @@ func clusterClient(o *redis.ClusterOptions, t tuning) redis.UniversalClient {
 	// MaxRetries would be tries at one node, which may be dead; MaxRedirects are tries at the node that has the slot by then.
 	o.MaxRetries, o.DialerRetries = -1, 1
 	o.DialTimeout = cmp.Or(t.dialTimeout, o.DialTimeout)
+	o.PoolSize = cmp.Or(o.PoolSize, t.pool) // to each node
 	// By default it notices a failover only after a minute, unless the former master is there to say so.
 	o.ClusterStateReloadInterval = time.Second
 	return redis.NewClusterClient(o)

@@ -129,7 +129,7 @@ func (r *canaryRun) start(relay *submission.Relays) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rdb, err := config.Redis{URL: secret.New(r.redis.URL)}.WorkerClient()
+	rdb, err := config.Redis{URL: secret.New(r.redis.URL)}.WorkerClient(8)
 	if err != nil {
 		t.Fatal(err)
 	}
