@@ -31,7 +31,7 @@ func taken(t *testing.T, rdb *redis.Client, n int, lease time.Time) (ids []strin
 		if _, err := client.EnqueueContext(ctx, task); err != nil {
 			t.Fatal(err)
 		}
-		rdb.RPopLPush(ctx, pendingKey, activeKey)
+		rdb.LMove(ctx, pendingKey, activeKey, "RIGHT", "LEFT")
 		rdb.HSet(ctx, "asynq:{"+tasks.Queue+"}:t:"+id, "state", "active")
 		rdb.ZAdd(ctx, leaseKey, redis.Z{Score: float64(lease.Unix()), Member: id})
 		ids = append(ids, id)
