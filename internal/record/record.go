@@ -136,6 +136,16 @@ type Mail struct {
 	ExpiresAt time.Time
 }
 
+// fields is what a record of m begins with.
+func (m Mail) fields(sending, tries int) []any {
+	f := []any{"v", 1, "kind", m.Kind, "purpose", m.Purpose, "seed", m.Seed, "kid", m.KeyID, "digits", m.Digits, "to", m.Address,
+		"created", m.CreatedAt.UnixMilli(), "expires", m.ExpiresAt.UnixMilli(), "sending", sending, "tries", tries}
+	if len(m.TOTP) > 0 {
+		return append(f, "cred", string(CredentialPending), "totp", m.TOTP)
+	}
+	return append(f, "cred", string(CredentialLive))
+}
+
 // Attempt is one try to send a mail, under the send lock. What the record had before counts more than what the task
 // says: a mail that was opened before keeps its seed and key id, and with them its secret, on a resend too.
 type Attempt struct {
@@ -190,8 +200,9 @@ var (
 // [*LockedError] or an [*EndedError] where there is nothing to send now, or ever.
 func (s *Store) Open(ctx context.Context, m Mail) (*Attempt, error) {
 	a := &Attempt{Mail: m, token: rand.Text()}
-	reply, err := openScript.Run(ctx, s.rdb, []string{key(m.ID), sealedKey(m.ID)}, a.token, LockTime.Milliseconds(), m.Kind, m.Purpose, m.Seed, m.KeyID,
-		m.Digits, m.CreatedAt.UnixMilli(), m.ExpiresAt.UnixMilli(), m.ExpiresAt.Add(s.retention).UnixMilli(), m.Address, m.TOTP, m.Sealed, m.Sending).StringSlice()
+	args := append([]any{a.token, LockTime.Milliseconds(), m.Sealed, m.ExpiresAt.UnixMilli(), m.ExpiresAt.Add(s.retention).UnixMilli(), m.Sending},
+		m.fields(0, 0)...)
+	reply, err := openScript.Run(ctx, s.rdb, []string{key(m.ID), sealedKey(m.ID)}, args...).StringSlice()
 	if err != nil {
 		return nil, fmt.Errorf("open the record: %w", err)
 	}
@@ -216,7 +227,7 @@ func (s *Store) Open(ctx context.Context, m Mail) (*Attempt, error) {
 // credential was revoked: then the next Open says so.
 func (s *Store) Renew(ctx context.Context, a *Attempt) error {
 	held, err := renewScript.Run(ctx, s.rdb, []string{key(a.ID)}, a.token, LockTime.Milliseconds()).Bool()
-	if err != nil && !errors.Is(err, redis.Nil) {
+	if err != nil {
 		return fmt.Errorf("renew the send lock: %w", err)
 	}
 	if !held {
@@ -228,7 +239,7 @@ func (s *Store) Renew(ctx context.Context, a *Attempt) error {
 // Locked reports whether somebody holds the send lock of the mail, and with it will say what becomes of it.
 func (s *Store) Locked(ctx context.Context, id string) (bool, error) {
 	locked, err := lockedScript.Run(ctx, s.rdb, []string{key(id)}).Bool()
-	if err != nil && !errors.Is(err, redis.Nil) {
+	if err != nil {
 		return false, fmt.Errorf("look at the send lock: %w", err)
 	}
 	return locked, nil
@@ -241,16 +252,7 @@ func (s *Store) Accept(ctx context.Context, a *Attempt, r Result) error {
 	if !a.ours { // what is sealed here is under another key than the record's
 		return s.settle(ctx, a.ID, a.token, Accepted, r, 0, true, a.ExpiresAt, nil)
 	}
-	cred := CredentialLive
-	if len(a.TOTP) > 0 {
-		cred = CredentialPending
-	}
-	fields := []any{"v", 1, "kind", a.Kind, "purpose", a.Purpose, "seed", a.Seed, "kid", a.KeyID, "digits", a.Digits, "to", a.Address, "cred", string(cred),
-		"created", a.CreatedAt.UnixMilli(), "expires", a.ExpiresAt.UnixMilli(), "sending", a.Sending, "tries", a.Try}
-	if len(a.TOTP) > 0 {
-		fields = append(fields, "totp", a.TOTP)
-	}
-	return s.settle(ctx, a.ID, a.token, Accepted, r, 0, true, a.ExpiresAt, a.Sealed, fields...)
+	return s.settle(ctx, a.ID, a.token, Accepted, r, 0, true, a.ExpiresAt, a.Sealed, a.fields(a.Sending, a.Try)...)
 }
 
 // Defer writes down a failed try, to be followed by another at next, and gives the lock back. A try that did not

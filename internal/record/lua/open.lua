@@ -1,14 +1,14 @@
 -- Takes the send lock of a mail and counts a try.
 -- KEYS[1] the record
 -- KEYS[2] the sealed mail, for resends
--- ARGV    token, lock time in ms, kind, purpose, seed, key id, digits, created, expires, time the record goes (all ms),
---         tag of the address, sealed secret of a TOTP ("" for the other kinds), sealed mail, number of the sending
+-- ARGV    token, lock time in ms, sealed mail, time it goes, time the record goes (both ms), number of the sending, and what
+--         a new record begins with: field, value, ...
 -- returns {"open", seed, key id, digits, sending, try, created, expires, last reason, last relay}, {"locked", ms left} or {"ended", outcome}
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local r = redis.call('HMGET', KEYS[1], 'state', 'lock', 'lock_until', 'seed', 'cred', 'sending')
 local state, lock, lock_until, seed, cred = r[1], r[2], tonumber(r[3] or '0'), r[4], r[5]
-local at, sending = tonumber(r[6] or '0'), tonumber(ARGV[14])
+local at, sending = tonumber(r[6] or '0'), tonumber(ARGV[6])
 local final = state == 'accepted' or state == 'refused' or state == 'expired' or state == 'revoked' or state == 'unknown'
 
 if sending < at then -- the task of an earlier sending once more
@@ -37,16 +37,9 @@ if sending > at then
   redis.call('HSET', KEYS[1], 'sending', sending, 'tries', 0)
 end
 if not seed then
-  -- One command, because each costs, in Redis and in the append-only file.
-  redis.call('HSET', KEYS[1], 'v', 1, 'kind', ARGV[3], 'purpose', ARGV[4], 'seed', ARGV[5], 'kid', ARGV[6], 'digits', ARGV[7],
-    'created', ARGV[8], 'expires', ARGV[9], 'sending', 0, 'tries', 1, 'to', ARGV[11], 'cred', ARGV[12] == '' and 'live' or 'pending',
-    'state', 'sending', 'changed', now, 'lock', ARGV[1], 'lock_until', now + ARGV[2])
-  if ARGV[12] ~= '' then
-    redis.call('HSET', KEYS[1], 'totp', ARGV[12])
-  end
-  redis.call('PEXPIREAT', KEYS[1], ARGV[10])
-  redis.call('SET', KEYS[2], ARGV[13], 'PXAT', ARGV[9])
-  return {'open', ARGV[5], ARGV[6], ARGV[7], '0', '1', ARGV[8], ARGV[9], '', ''}
+  redis.call('HSET', KEYS[1], unpack(ARGV, 7))
+  redis.call('PEXPIREAT', KEYS[1], ARGV[5])
+  redis.call('SET', KEYS[2], ARGV[3], 'PXAT', ARGV[4])
 end
 if lock ~= ARGV[1] then -- the same token again is the same call, repeated because its reply was lost
   redis.call('HINCRBY', KEYS[1], 'tries', 1)

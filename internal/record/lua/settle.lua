@@ -35,20 +35,16 @@ if not r[4] and not r[5] then
     redis.call('SET', KEYS[2], ARGV[11], 'PXAT', ARGV[12])
   end
 end
-local set = {'state', to, 'changed', now, 'reason', ARGV[3], 'code', ARGV[4], 'enhanced', ARGV[5], 'relay', ARGV[6]}
-local function also(field, value)
-  set[#set + 1], set[#set + 2] = field, value
-end
+redis.call('HSET', KEYS[1], 'state', to, 'changed', now, 'reason', ARGV[3], 'code', ARGV[4], 'enhanced', ARGV[5], 'relay', ARGV[6])
 if ARGV[7] ~= '' then
-  also('queue_id', ARGV[7])
+  redis.call('HSET', KEYS[1], 'queue_id', ARGV[7])
 end
 if to == 'accepted' then
-  also('accepted', now)
+  redis.call('HSET', KEYS[1], 'accepted', now)
 end
 if next ~= '0' then
-  also('next', next)
+  redis.call('HSET', KEYS[1], 'next', next)
 end
-redis.call('HSET', KEYS[1], unpack(set))
 if ARGV[9] == '0' and lock == ARGV[1] then
   redis.call('HINCRBY', KEYS[1], 'tries', -1)
 end
