@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -47,30 +46,30 @@ func CheckRedis(ctx context.Context, rdb redis.UniversalClient) (warnings []stri
 }
 
 func checkServer(ctx context.Context, server *redis.Client) (warnings []string, err error) {
-	text, err := server.Info(ctx).Result()
-	if err != nil {
-		return nil, fmt.Errorf("read INFO: %w", err)
+	info := server.InfoMap(ctx)
+	if info.Err() != nil {
+		return nil, fmt.Errorf("read INFO: %w", info.Err())
 	}
-	info := parseInfo(text)
+	version := info.Item("Server", "redis_version")
 	switch {
-	case olderThan(info["redis_version"], 6, 2):
-		return nil, fmt.Errorf("it is version %.20q; asynq's scripts need 6.2 or newer", info["redis_version"])
-	case info["role"] == "slave":
+	case tooOld(version):
+		return nil, fmt.Errorf("it is version %.20q; asynq's scripts need 6.2 or newer", version)
+	case info.Item("Replication", "role") == "slave":
 		return nil, errors.New("it is a replica, which takes no writes; name its master, or its Sentinels with redis-sentinel://")
 	}
 	var losses, lines []string
-	if info["aof_enabled"] != "1" {
+	if info.Item("Persistence", "aof_enabled") != "1" {
 		losses = append(losses, "without an append-only file, a crash or a restart loses every mail since the last snapshot, and the record of what was sent")
 		lines = append(lines, "appendonly yes", "appendfsync always")
 	}
-	if policy := info["maxmemory_policy"]; policy != "noeviction" {
+	if policy := info.Item("Memory", "maxmemory_policy"); policy != "noeviction" {
 		losses = append(losses, fmt.Sprintf("with maxmemory-policy %s, any mail and any record can be dropped when memory runs short", orUnknown(policy)))
 		lines = append(lines, "maxmemory-policy noeviction")
 	}
 	if len(losses) > 0 {
 		return nil, fmt.Errorf("%w:\n  %s\nadd to its redis.conf, or set where you rent it:\n  %s", ErrVolatile, strings.Join(losses, "\n  "), strings.Join(lines, "\n  "))
 	}
-	if info["aof_last_write_status"] == "err" {
+	if info.Item("Persistence", "aof_last_write_status") == "err" {
 		warnings = append(warnings, "its append-only file cannot be written at present; is the disk full?")
 	}
 	if fsync := appendfsync(ctx, server); fsync != "always" {
@@ -95,27 +94,9 @@ func orUnknown(value string) string {
 	return value
 }
 
-// parseInfo reads the lines key:value of INFO.
-func parseInfo(text string) map[string]string {
-	info := map[string]string{}
-	for line := range strings.Lines(text) {
-		if key, value, found := strings.Cut(strings.TrimRight(line, "\r\n"), ":"); found {
-			info[key] = value
-		}
-	}
-	return info
-}
-
-// olderThan compares a version such as 7.0.15. One that is not understood is not older.
-func olderThan(version string, major, minor int) bool {
-	parts := strings.SplitN(version, ".", 3)
-	if len(parts) < 2 {
-		return false
-	}
-	gotMajor, err := strconv.Atoi(parts[0])
-	gotMinor, err2 := strconv.Atoi(parts[1])
-	if err != nil || err2 != nil {
-		return false
-	}
-	return gotMajor < major || gotMajor == major && gotMinor < minor
+// tooOld reports whether a version such as 7.0.15 is below 6.2. One that is not understood is not.
+func tooOld(version string) bool {
+	var major, minor int
+	_, err := fmt.Sscanf(version, "%d.%d", &major, &minor)
+	return err == nil && (major < 6 || major == 6 && minor < 2)
 }
