@@ -95,7 +95,7 @@ func (s *sweeper) sweep(ctx context.Context, queue string, seen map[string]bool)
 			continue
 		}
 		taken, err := requeueScript.Run(ctx, s.rdb, []string{prefix + "active", prefix + "lease", prefix + "pending", prefix + "t:" + taskID}, taskID).Bool()
-		if err != nil && err != redis.Nil {
+		if err != nil {
 			return fmt.Errorf("requeue the task of a dead worker: %w", err)
 		}
 		if taken {
