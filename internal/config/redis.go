@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime"
 	"strings"
 	"time"
 
@@ -77,8 +76,8 @@ func (r Redis) Describe() string {
 // would forget that a relay has just taken a mail. It tries for 25 s, which stays below asynq's lease of 30 s. It has a
 // connection for each of the mails that are sent at a time, unless the URL says pool_size.
 func (r Redis) WorkerClient(concurrency int) (redis.UniversalClient, error) {
-	const besides = 8                                                                                      // asynq's own goroutines, the sweeper, the admin listener
-	client, err := r.client(tuning{retries: -1, pool: max(concurrency+besides, 10*runtime.GOMAXPROCS(0))}) // the latter is go-redis's default
+	const besides = 16 // what asynq's two servers do besides the mails, and the sweeper
+	client, err := r.client(tuning{retries: -1, pool: concurrency + besides})
 	if err != nil {
 		return nil, err
 	}
