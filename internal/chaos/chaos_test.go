@@ -49,7 +49,7 @@ func (t *table) String() string {
 func TestChaos(t *testing.T) {
 	logging.Disable() // of go-redis, which has a line for every connection that is lost here
 	l := &lab{full: os.Getenv("CHAOS") == "full"}
-	l.binary = buildWorker(t, !l.full, replacement{})
+	l.binary = l.buildWorker(t)
 	scenarios := []struct {
 		name string
 		run  func(t *testing.T, l *lab, report *table)

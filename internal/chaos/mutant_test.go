@@ -8,6 +8,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"example.com/securemail/internal/testserver"
 	"example.com/securemail/tasks"
 )
 
@@ -16,25 +17,25 @@ import (
 func brokenWorkersAreCaught(t *testing.T, l *lab, _ *table) {
 	var all sync.WaitGroup
 	for _, broken := range []struct {
-		name  string
-		how   replacement
-		point string // where it dies
-		law   int
+		name           string
+		file, old, new string // the one text in internal/worker that it differs in
+		point          string // where it dies
+		law            int
 	}{
-		{"forgets that a mail was accepted", replacement{"handler.go",
+		{"forgets that a mail was accepted", "handler.go",
 			`err := r.records.Accept(ctx, r.attempt, r.result)`,
-			`err := error(nil)`}, "recorded", 4},
-		{"makes a new secret for every try", replacement{"compose.go",
+			`err := error(nil)`, "recorded", 4},
+		{"makes a new secret for every try", "compose.go",
 			`Seed: a.Seed,`,
-			`Seed: append(a.Seed[:31:31], a.Seed[31]+byte(a.Try-1)),`}, "accepted", 3},
-		{"acknowledges before it sends", replacement{"handler.go",
+			`Seed: append(a.Seed[:31:31], a.Seed[31]+byte(a.Try-1)),`, "accepted", 3},
+		{"acknowledges before it sends", "handler.go",
 			`r.receipt, err = turn.Submit(`,
-			"r.accept(ctx)\n\tr.receipt, err = turn.Submit("}, "before-dot", 1},
+			"r.accept(ctx)\n\tr.receipt, err = turn.Submit(", "before-dot", 1},
 	} {
 		all.Go(func() {
 			t.Run(broken.name, func(t *testing.T) {
 				s, _ := newSite(t, l.limit())
-				w := s.addWorker(buildWorker(t, !l.full, broken.how), s.url, 1)
+				w := s.addWorker(l.buildWorker(t, testserver.Overlay(t, "../worker/"+broken.file, broken.old, broken.new)), s.url, 1)
 				w.start(broken.point)
 				id, _ := s.newProducer().send(s.ctx, "broken", tasks.Key)
 				w.died()

@@ -2,58 +2,22 @@ package chaos_test
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"syscall"
 	"testing"
 	"time"
+
+	"example.com/securemail/internal/testserver"
 )
 
-// buildWorker builds cmd/worker with failpoints. Where replace is not empty, the file of internal/worker has one text in it
-// replaced by another; the text must stand there once.
-func buildWorker(t *testing.T, race bool, replace replacement) string {
+// buildWorker builds cmd/worker with failpoints.
+func (l *lab) buildWorker(t *testing.T, flags ...string) string {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "worker")
-	args := []string{"build", "-tags", "failpoints", "-o", binary}
-	if race {
-		args = append(args, "-race")
+	if !l.full {
+		flags = append(flags, "-race")
 	}
-	if replace.file != "" {
-		args = append(args, "-overlay", replace.overlay(t))
-	}
-	if out, err := exec.Command("go", append(args, "example.com/securemail/cmd/worker")...).CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
-	return binary
-}
-
-// replacement is a change to a file of internal/worker.
-type replacement struct{ file, old, new string }
-
-// overlay writes what go build -overlay reads.
-func (r replacement) overlay(t *testing.T) string {
-	t.Helper()
-	path, err := filepath.Abs(filepath.Join("..", "worker", r.file))
-	if err != nil {
-		t.Fatal(err)
-	}
-	source, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if n := bytes.Count(source, []byte(r.old)); n != 1 {
-		t.Fatalf("%s has %q %d times, want once: this broken worker has to be broken in another way", r.file, r.old, n)
-	}
-	dir := t.TempDir()
-	changed, overlay := filepath.Join(dir, r.file), filepath.Join(dir, "overlay.json")
-	if err := errors.Join(os.WriteFile(changed, bytes.Replace(source, []byte(r.old), []byte(r.new), 1), 0o600),
-		os.WriteFile(overlay, fmt.Appendf(nil, `{"Replace": {%q: %q}}`, path, changed), 0o600)); err != nil {
-		t.Fatal(err)
-	}
-	return overlay
+	return testserver.BuildWorker(t, append(flags, "-tags=failpoints")...)
 }
 
 // process is a worker as a process of its own, which can be killed. One goroutine at a time uses it.

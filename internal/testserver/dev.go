@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"regexp"
 	"testing"
 	"time"
@@ -16,12 +15,8 @@ type Dev struct{ RedisAddr, InboxURL string }
 // StartDev builds and starts worker dev on free ports, and waits until it serves.
 func StartDev(t testing.TB) *Dev {
 	t.Helper()
-	binary := filepath.Join(t.TempDir(), "worker")
-	if out, err := exec.Command("go", "build", "-o", binary, "example.com/securemail/cmd/worker").CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
 	any := "127.0.0.1:0"
-	cmd := exec.Command(binary, "dev", "--redis-addr", any, "--smtps-addr", any, "--submission-addr", any, "--inbox-addr", any, "--admin-addr", any)
+	cmd := exec.Command(BuildWorker(t), "dev", "--redis-addr", any, "--smtps-addr", any, "--submission-addr", any, "--inbox-addr", any, "--admin-addr", any)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {

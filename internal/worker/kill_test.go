@@ -33,12 +33,7 @@ type process struct {
 func newProcess(t *testing.T, redisURL string, env *dev.Env, buildFlags ...string) *process {
 	t.Helper()
 	dir := t.TempDir()
-	p := &process{t: t, binary: filepath.Join(dir, "worker"), log: filepath.Join(dir, "log")}
-	args := append([]string{"build", "-race", "-tags", "failpoints", "-o", p.binary}, buildFlags...)
-	build := exec.Command("go", append(args, "example.com/securemail/cmd/worker")...)
-	if out, err := build.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, out)
-	}
+	p := &process{t: t, binary: testserver.BuildWorker(t, append(buildFlags, "-race", "-tags=failpoints")...), log: filepath.Join(dir, "log")}
 	ring, password := filepath.Join(dir, "keyring"), filepath.Join(dir, "password")
 	if err := keyring.New(ring); err != nil {
 		t.Fatal(err)
