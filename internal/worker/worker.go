@@ -35,12 +35,12 @@ import (
 )
 
 const (
-	// While idle, each queue server asks Redis once per queue this often, give or take half of it; so with two of them a lone
-	// task waits for about a third of it.
-	pollInterval = 30 * time.Millisecond
-	// queueServers is how many asynq servers share the places. Each has one goroutine that fetches tasks, with a round trip or
-	// two for each, and one alone cannot keep the handlers busy.
-	queueServers = 2
+	// While idle, each queue server asks Redis once per queue this often, give or take half of it; so with four of them a lone
+	// task waits for about a fifth of it.
+	pollInterval = 50 * time.Millisecond
+	// queueServers is how many asynq servers share the places. Each has one goroutine that fetches tasks, with a round trip
+	// for each, and one alone cannot keep the handlers busy.
+	queueServers = 4
 	// How late a deferred task may be taken up again.
 	deferredInterval = time.Second
 	// acceptTime is how long an accepted mail's record is tried to be written: a restart of Redis that reads back a
@@ -97,7 +97,7 @@ func New(c Config) *Worker {
 		handler: &handler{Config: c, records: records, metrics: newMetrics(c.Metrics), stopping: stopping},
 		sweeper: &sweeper{rdb: c.Redis, records: records, log: c.Log},
 	}
-	c.Redis.AddHook(&backoff{stopping: stopping})
+	c.Redis.AddHook(newDequeueHook(stopping))
 	servers := min(queueServers, c.Concurrency)
 	for i := range servers {
 		w.servers = append(w.servers, asynq.NewServerFromRedisClient(c.Redis, asynq.Config{
