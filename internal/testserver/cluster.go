@@ -17,10 +17,11 @@ const (
 
 // Cluster is a Redis Cluster on 127.0.0.1, with the users of [Redis].
 type Cluster struct {
-	URL    string               // redis-cluster://..., for the user of workers
+	URL    string               // redis-cluster://... or rediss-cluster://..., for the user of workers
 	Client *redis.ClusterClient // an administrator's
 
 	t     testing.TB
+	tls   *serverTLS
 	addrs []string
 	nodes []*Redis // in the order of addrs
 }
@@ -29,25 +30,36 @@ type Cluster struct {
 // slot.
 func StartCluster(t testing.TB) *redis.ClusterClient {
 	t.Helper()
-	return startCluster(t, 0).Client
+	return startCluster(t, 0, nil).Client
 }
 
 // StartReplicatedCluster starts a Redis Cluster of three masters and three replicas, in which a replica takes over some
 // three seconds after its master has died.
 func StartReplicatedCluster(t testing.TB) *Cluster {
 	t.Helper()
-	return startCluster(t, clusterMasters)
+	return startCluster(t, clusterMasters, nil)
 }
 
-func startCluster(t testing.TB, replicas int) *Cluster {
+// StartTLSCluster is [StartReplicatedCluster] with TLS everywhere. caFile holds the authority behind the certificates.
+func StartTLSCluster(t testing.TB) (c *Cluster, caFile string) {
 	t.Helper()
-	c := &Cluster{t: t}
+	tls := newServerTLS(t)
+	return startCluster(t, clusterMasters, tls), tls.caFile
+}
+
+func startCluster(t testing.TB, replicas int, tls *serverTLS) *Cluster {
+	t.Helper()
+	c := &Cluster{t: t, tls: tls}
 	size := clusterMasters + replicas
 	ports := freePorts(t, 2*size) // a node talks to the others on a port of its own
 	for i := range size {
 		port, bus := ports[2*i], ports[2*i+1]
-		node := StartRedis(t, "--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(bus),
-			"--appendfsync", "no", "--cluster-node-timeout", "2000", "--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+		args := append(tls.portArgs(port), "--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(bus), "--appendfsync", "no",
+			"--cluster-node-timeout", "2000", "--cluster-replica-validity-factor", "0", "--repl-diskless-sync-delay", "0", "--repl-ping-replica-period", "1")
+		if tls != nil {
+			args = append(args, "--tls-cluster", "yes")
+		}
+		node := StartRedis(t, args...)
 		c.nodes, c.addrs = append(c.nodes, node), append(c.addrs, fmt.Sprintf("127.0.0.1:%d", port))
 		c.must(node.Client.Do(t.Context(), "CLUSTER", "SET-CONFIG-EPOCH", i+1).Err())
 		if i < clusterMasters {
@@ -81,7 +93,7 @@ func startCluster(t testing.TB, replicas int) *Cluster {
 			return err == nil && online == size
 		})
 	}
-	c.URL = fmt.Sprintf("redis-cluster://%s:%s@%s", Worker, RedisPassword, strings.Join(c.addrs, ","))
+	c.URL = fmt.Sprintf("%s-cluster://%s:%s@%s", tls.scheme(), Worker, RedisPassword, strings.Join(c.addrs, ","))
 	c.Client = c.As(admin)
 	return c
 }
@@ -96,7 +108,7 @@ func (c *Cluster) must(err error) {
 // As returns a client of one of the users.
 func (c *Cluster) As(user string) *redis.ClusterClient {
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.addrs, Username: user, Password: RedisPassword, DisableIdentity: true,
-		ClusterStateReloadInterval: time.Second, MaxRedirects: 10})
+		TLSConfig: c.tls.clientConfig(), ClusterStateReloadInterval: time.Second, MaxRedirects: 10})
 	c.t.Cleanup(func() { client.Close() })
 	return client
 }

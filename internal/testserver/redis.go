@@ -8,6 +8,7 @@ package testserver
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"os"
@@ -111,17 +112,53 @@ func (r *Redis) As(user string) *redis.Client {
 // StartTLSRedis is [StartRedis] with a port for TLS, which URL names. caFile holds the authority behind its certificate.
 func StartTLSRedis(t testing.TB) (r *Redis, caFile string) {
 	t.Helper()
+	tls, port := newServerTLS(t), freePorts(t, 1)[0]
+	r = StartRedis(t, tls.portArgs(port)...)
+	r.URL = fmt.Sprintf("rediss://%s:%s@127.0.0.1:%d", Worker, RedisPassword, port)
+	return r, tls.caFile
+}
+
+// serverTLS is what a group of servers needs that talk TLS, to clients and among themselves. A nil one is for none.
+type serverTLS struct {
+	caFile, keyFile string
+	client          *tls.Config
+}
+
+func newServerTLS(t testing.TB) *serverTLS {
+	t.Helper()
 	dir, made := t.TempDir(), newCertificate(t)
-	cert, key := filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
-	for path, content := range map[string][]byte{cert: made.certPEM, key: made.keyPEM} {
+	s := &serverTLS{caFile: filepath.Join(dir, "cert.pem"), keyFile: filepath.Join(dir, "key.pem"), client: &tls.Config{RootCAs: made.roots}}
+	for path, content := range map[string][]byte{s.caFile: made.certPEM, s.keyFile: made.keyPEM} {
 		if err := os.WriteFile(path, content, 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	port := freePorts(t, 1)[0]
-	r = StartRedis(t, "--tls-port", fmt.Sprint(port), "--bind", "127.0.0.1", "--tls-cert-file", cert, "--tls-key-file", key, "--tls-auth-clients", "no")
-	r.URL = fmt.Sprintf("rediss://%s:%s@127.0.0.1:%d", Worker, RedisPassword, port)
-	return r, cert
+	return s
+}
+
+// portArgs has a redis-server listen on a port of 127.0.0.1, and on no other.
+func (s *serverTLS) portArgs(port int) []string {
+	if s == nil {
+		return []string{"--bind", "127.0.0.1", "--port", fmt.Sprint(port)}
+	}
+	return []string{"--bind", "127.0.0.1", "--tls-port", fmt.Sprint(port), "--tls-cert-file", s.caFile, "--tls-key-file", s.keyFile,
+		"--tls-ca-cert-file", s.caFile, "--tls-auth-clients", "no", "--tls-replication", "yes"}
+}
+
+// clientConfig is for clients of these servers.
+func (s *serverTLS) clientConfig() *tls.Config {
+	if s == nil {
+		return nil
+	}
+	return s.client
+}
+
+// scheme is how a URL of these servers begins.
+func (s *serverTLS) scheme() string {
+	if s == nil {
+		return "redis"
+	}
+	return "rediss"
 }
 
 // accessList is deploy/redis.acl with passwords, and with the administrator.

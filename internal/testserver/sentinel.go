@@ -21,12 +21,13 @@ const (
 
 // Sentinels are three Sentinels that watch a master and two replicas, all on 127.0.0.1, with the users of [Redis].
 type Sentinels struct {
-	URL    string        // redis-sentinel://..., for the user of workers
+	URL    string        // redis-sentinel://... or rediss-sentinel://..., for the user of workers
 	Client *redis.Client // an administrator's, of whichever server is the master
 
 	Addrs []string // of the Sentinels
 
 	t         testing.TB
+	tls       *serverTLS
 	processes []*exec.Cmd // in the order of Addrs
 	stopped   [3]bool
 	servers   map[string]*Redis
@@ -35,10 +36,22 @@ type Sentinels struct {
 // StartSentinels starts them, and returns when the Sentinels could replace the master, which takes them some three seconds.
 func StartSentinels(t testing.TB) *Sentinels {
 	t.Helper()
+	return startSentinels(t, nil)
+}
+
+// StartTLSSentinels is [StartSentinels] with TLS everywhere. caFile holds the authority behind the certificates.
+func StartTLSSentinels(t testing.TB) (s *Sentinels, caFile string) {
+	t.Helper()
+	tls := newServerTLS(t)
+	return startSentinels(t, tls), tls.caFile
+}
+
+func startSentinels(t testing.TB, tls *serverTLS) *Sentinels {
+	t.Helper()
 	ports := freePorts(t, 6)
-	s := &Sentinels{t: t, servers: map[string]*Redis{}}
+	s := &Sentinels{t: t, tls: tls, servers: map[string]*Redis{}}
 	for i, port := range ports[:3] {
-		args := []string{"--port", fmt.Sprint(port), "--bind", "127.0.0.1", "--appendfsync", "no", "--repl-diskless-sync-delay", "0"}
+		args := append(tls.portArgs(port), "--appendfsync", "no", "--repl-diskless-sync-delay", "0")
 		if i > 0 {
 			args = append(args, "--replicaof", fmt.Sprintf("127.0.0.1 %d", ports[0]))
 		}
@@ -50,39 +63,38 @@ func StartSentinels(t testing.TB) *Sentinels {
 	}
 	for _, port := range ports[3:] {
 		s.Addrs = append(s.Addrs, fmt.Sprintf("127.0.0.1:%d", port))
-		s.processes = append(s.processes, startSentinel(t, port, ports[0]))
+		s.processes = append(s.processes, s.startSentinel(port, ports[0]))
 	}
 	s.waitReady()
-	s.URL = fmt.Sprintf("redis-sentinel://%s:%s@%s/0?master=%s&sentinel_password=%s", Worker, RedisPassword, strings.Join(s.Addrs, ","),
+	s.URL = fmt.Sprintf("%s-sentinel://%s:%s@%s/0?master=%s&sentinel_password=%s", tls.scheme(), Worker, RedisPassword, strings.Join(s.Addrs, ","),
 		sentinelMaster, SentinelPassword)
 	s.Client = s.As(admin)
 	return s
 }
 
-func startSentinel(t testing.TB, port, master int) *exec.Cmd {
-	t.Helper()
-	dir := t.TempDir()
+func (s *Sentinels) startSentinel(port, master int) *exec.Cmd {
+	s.t.Helper()
+	dir := s.t.TempDir()
 	// A Sentinel asks every second: after one second alone, every late answer would be a failover.
 	settings := filepath.Join(dir, "sentinel.conf") // in which a Sentinel keeps what it knows
-	if err := os.WriteFile(settings, fmt.Appendf(nil, `port %[1]d
-bind 127.0.0.1
-dir %[2]s
-logfile %[2]s/log
-requirepass %[3]s
-sentinel sentinel-pass %[3]s
-sentinel monitor %[4]s 127.0.0.1 %[5]d 2
-sentinel auth-user %[4]s %[6]s
-sentinel auth-pass %[4]s %[7]s
-sentinel down-after-milliseconds %[4]s 2000
-sentinel failover-timeout %[4]s 5000
-`, port, dir, SentinelPassword, sentinelMaster, master, admin, RedisPassword), 0o600); err != nil {
-		t.Fatal(err)
+	if err := os.WriteFile(settings, fmt.Appendf(nil, `port 0
+dir %[1]s
+logfile %[1]s/log
+requirepass %[2]s
+sentinel sentinel-pass %[2]s
+sentinel monitor %[3]s 127.0.0.1 %[4]d 2
+sentinel auth-user %[3]s %[5]s
+sentinel auth-pass %[3]s %[6]s
+sentinel down-after-milliseconds %[3]s 2000
+sentinel failover-timeout %[3]s 5000
+`, dir, SentinelPassword, sentinelMaster, master, admin, RedisPassword), 0o600); err != nil {
+		s.t.Fatal(err)
 	}
-	process := exec.Command(Need(t, "redis-server", "redis-server"), settings, "--sentinel")
+	process := exec.Command(Need(s.t, "redis-server", "redis-server"), append([]string{settings, "--sentinel"}, s.tls.portArgs(port)...)...)
 	if err := process.Start(); err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
-	t.Cleanup(func() {
+	s.t.Cleanup(func() {
 		process.Process.Kill()
 		process.Wait()
 	})
@@ -115,13 +127,14 @@ func (s *Sentinels) waitReady() {
 }
 
 func (s *Sentinels) sentinel(addr string) *redis.SentinelClient {
-	return redis.NewSentinelClient(&redis.Options{Addr: addr, Password: SentinelPassword, DisableIdentity: true, MaxRetries: -1})
+	return redis.NewSentinelClient(&redis.Options{Addr: addr, Password: SentinelPassword, DisableIdentity: true, MaxRetries: -1,
+		TLSConfig: s.tls.clientConfig()})
 }
 
 // As returns a client of one of the users, of whichever server is the master.
 func (s *Sentinels) As(user string) *redis.Client {
 	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: sentinelMaster, SentinelAddrs: s.Addrs, SentinelPassword: SentinelPassword,
-		Username: user, Password: RedisPassword, DisableIdentity: true})
+		Username: user, Password: RedisPassword, DisableIdentity: true, TLSConfig: s.tls.clientConfig()})
 	s.t.Cleanup(func() { client.Close() })
 	return client
 }

@@ -23,8 +23,8 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// TestEveryFormOfRedis has both commands, each as its own user of deploy/redis.acl, work through a server with TLS,
-// through Sentinel and on a Cluster. What the users may not do the servers report.
+// TestEveryFormOfRedis has both commands, each as its own user of deploy/redis.acl, work with a single server, through
+// Sentinel and on a Cluster, all with TLS. What the users may not do the servers report.
 func TestEveryFormOfRedis(t *testing.T) {
 	env, err := dev.Start(t.Context(), dev.Options{RedisAddr: "127.0.0.1:0", SMTPSAddr: "127.0.0.1:0", SubmissionAddr: "127.0.0.1:0", InboxAddr: "127.0.0.1:0"})
 	if err != nil {
@@ -36,12 +36,14 @@ func TestEveryFormOfRedis(t *testing.T) {
 	if out, err := exec.Command("go", "build", "-o", enqueue, "example.com/securemail/cmd/enqueue").CombinedOutput(); err != nil {
 		t.Fatalf("go build: %v\n%s", err, out)
 	}
-	tlsServer, caFile := testserver.StartTLSRedis(t)
+	single, singleCA := testserver.StartTLSRedis(t)
+	sentinels, sentinelsCA := testserver.StartTLSSentinels(t)
+	cluster, clusterCA := testserver.StartTLSCluster(t)
 	common := p.environ
 	for name, form := range map[string]struct{ url, caFile, address string }{
-		"TLS":      {tlsServer.URL, caFile, `127\.0\.0\.1:\d+`},
-		"Sentinel": {testserver.StartSentinels(t).URL, "", `127\.0\.0\.1:\d+,127\.0\.0\.1:\d+,127\.0\.0\.1:\d+ \(Sentinel, master main\)`},
-		"Cluster":  {testserver.StartReplicatedCluster(t).URL, "", `127\.0\.0\.1:\d+(,127\.0\.0\.1:\d+){5} \(Cluster\)`},
+		"single":   {single.URL, singleCA, `127\.0\.0\.1:\d+`},
+		"Sentinel": {sentinels.URL, sentinelsCA, `127\.0\.0\.1:\d+,127\.0\.0\.1:\d+,127\.0\.0\.1:\d+ \(Sentinel, master main\)`},
+		"Cluster":  {cluster.URL, clusterCA, `127\.0\.0\.1:\d+(,127\.0\.0\.1:\d+){5} \(Cluster\)`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p.t, p.log = t, filepath.Join(t.TempDir(), "log")
