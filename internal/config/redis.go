@@ -76,7 +76,7 @@ func (r Redis) Describe() string {
 // would forget that a relay has just taken a mail. It tries for 25 s, which stays below asynq's lease of 30 s. It has a
 // connection for each of the mails that are sent at a time, unless the URL says pool_size.
 func (r Redis) WorkerClient(concurrency int) (redis.UniversalClient, error) {
-	const besides = 24 // what asynq's four servers do besides the mails, and the sweeper
+	const besides = 24 // what asynq's six servers do besides the mails, and the sweeper
 	client, err := r.client(tuning{retries: -1, pool: concurrency + besides})
 	if err != nil {
 		return nil, err

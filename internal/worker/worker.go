@@ -35,12 +35,12 @@ import (
 )
 
 const (
-	// While idle, each queue server asks Redis once per queue this often, give or take half of it; so with four of them a lone
-	// task waits for about a fifth of it.
-	pollInterval = 50 * time.Millisecond
+	// While idle, each queue server asks Redis once per queue this often, give or take half of it; so with six of them a lone
+	// task waits for about a seventh of it.
+	pollInterval = 70 * time.Millisecond
 	// queueServers is how many asynq servers share the places. Each has one goroutine that fetches tasks, with a round trip
 	// for each, and one alone cannot keep the handlers busy.
-	queueServers = 4
+	queueServers = 6
 	// How late a deferred task may be taken up again.
 	deferredInterval = time.Second
 	// acceptTime is how long an accepted mail's record is tried to be written: a restart of Redis that reads back a
