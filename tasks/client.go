@@ -79,7 +79,7 @@ func (c *Client) Send(ctx context.Context, m Mail) (id string, err error) {
 	if err != nil {
 		return "", err
 	}
-	if err := c.checkLimits(ctx, m); err != nil {
+	if err := c.checkLimits(ctx, m, id); err != nil {
 		return "", err
 	}
 	if err := c.enqueue(ctx, task, m.Kind, id); err != nil {
@@ -92,8 +92,8 @@ func (c *Client) Send(ctx context.Context, m Mail) (id string, err error) {
 var ErrLimited = errors.New("the recipient has had too many mails; 10 an hour and 30 a day are the most")
 
 // checkLimits looks whether a worker would take the mail. The workers have the last word, because a mail counts when it
-// is sent.
-func (c *Client) checkLimits(ctx context.Context, m Mail) error {
+// is sent. One that was sent already, and is repeated because the answer to Send was lost, counts for itself.
+func (c *Client) checkLimits(ctx context.Context, m Mail, id string) error {
 	if c.ring == nil {
 		return nil
 	}
@@ -102,7 +102,7 @@ func (c *Client) checkLimits(ctx context.Context, m Mail) error {
 		return err
 	}
 	ring, _ := c.ring.Ring() // as in Verify
-	ok, err := c.records.Admits(ctx, record.RecipientHash(ring.Recipients(), to), string(m.Kind))
+	ok, err := c.records.Admits(ctx, record.RecipientHash(ring.Recipients(), to), string(m.Kind), id)
 	if err == nil && !ok {
 		return ErrLimited
 	}

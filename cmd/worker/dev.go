@@ -57,6 +57,13 @@ type devRun struct {
 }
 
 func (d *devRun) run(ctx context.Context, options dev.Options, once bool) error {
+	if d.adminAddr != "" {
+		addr, err := dev.Loopback(d.adminAddr)
+		if err != nil {
+			return fmt.Errorf("--admin-addr: %w", err)
+		}
+		d.adminAddr = addr
+	}
 	folder, err := os.MkdirTemp("", "securemail-dev-")
 	if err != nil {
 		return err

@@ -53,7 +53,7 @@ func (e *Env) start(ctx context.Context, o Options, cert tls.Certificate) error 
 // above it until one opens. Any error moves on to the next port: what "taken" looks like differs between systems.
 func bind(what, wanted, standard string, open func(addr string) error) error {
 	if wanted != "" {
-		addr, err := loopback(wanted)
+		addr, err := Loopback(wanted)
 		if err != nil {
 			return fmt.Errorf("dev: address of %s: %w", what, err)
 		}
@@ -79,8 +79,9 @@ func bind(what, wanted, standard string, open func(addr string) error) error {
 	return fmt.Errorf("dev: %s found no free port among the %d from %s; give it an address: %w", what, portsToTry, standard, err)
 }
 
-// loopback returns addr with the name localhost replaced by 127.0.0.1, because a hosts file can make it any address.
-func loopback(addr string) (string, error) {
+// Loopback returns addr, host:port, if it is on loopback, with the name localhost replaced by 127.0.0.1, because a hosts file
+// can make it any address.
+func Loopback(addr string) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
 		return "", fmt.Errorf("%q is not host:port, as 127.0.0.1:8025 is: %w", addr, err)

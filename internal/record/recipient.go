@@ -30,25 +30,23 @@ var (
 // However often it is asked, by whatever try or worker, a sending is counted once and keeps its place. It returns
 // [ErrLimited], and has not counted it, where the recipient's hour or day is full, or its turn would come after until.
 func (s *Store) Admit(ctx context.Context, recipient, kind, id string, sending int, until time.Time) (time.Duration, error) {
-	return s.admit(ctx, recipient, kind, fmt.Sprintf("%s.%d", id, sending), until)
+	return s.admit(ctx, recipient, kind, id, sending, until, true)
 }
 
-// Admits reports whether Admit would count another mail, as far as workers have been told of mails until now.
-func (s *Store) Admits(ctx context.Context, recipient, kind string) (bool, error) {
-	_, err := s.admit(ctx, recipient, kind, "", time.Now().Add(MailsPerHour*MailInterval))
+// Admits reports whether Admit would count the first sending of a mail, or has counted it, as far as workers have been told of
+// mails until now.
+func (s *Store) Admits(ctx context.Context, recipient, kind, id string) (bool, error) {
+	_, err := s.admit(ctx, recipient, kind, id, 0, time.Now().Add(MailsPerHour*MailInterval), false)
 	if errors.Is(err, ErrLimited) {
 		return false, nil
 	}
 	return err == nil, err
 }
 
-func (s *Store) admit(ctx context.Context, recipient, kind, sending string, until time.Time) (time.Duration, error) {
-	prefix, field := "s:"+kind+":", ""
-	if sending != "" {
-		field = prefix + sending
-	}
-	wait, err := admitScript.Run(ctx, s.rdb, []string{recipientKey(recipient)}, field, prefix, MailInterval.Milliseconds(),
-		MailsPerHour, MailsPerDay, until.UnixMilli()).Int64()
+func (s *Store) admit(ctx context.Context, recipient, kind, id string, sending int, until time.Time, count bool) (time.Duration, error) {
+	prefix := "s:" + kind + ":"
+	wait, err := admitScript.Run(ctx, s.rdb, []string{recipientKey(recipient)}, fmt.Sprintf("%s%s.%d", prefix, id, sending), prefix,
+		MailInterval.Milliseconds(), MailsPerHour, MailsPerDay, until.UnixMilli(), count).Int64()
 	switch {
 	case err != nil:
 		return 0, fmt.Errorf("ask for the recipient's limit: %w", err)

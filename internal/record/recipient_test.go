@@ -63,14 +63,17 @@ func TestOneMailAMinuteAndTenAnHour(t *testing.T) {
 	if got := r.admit("key", 10); got != -1 {
 		t.Errorf("the eleventh in an hour goes out in %d minutes, want never", got)
 	}
-	if ok, err := r.store.Admits(t.Context(), "someone", "key"); ok || err != nil {
+	if ok, err := r.store.Admits(t.Context(), "someone", "key", "another"); ok || err != nil {
 		t.Errorf("Admits: got %v, %v, want false", ok, err)
+	}
+	if ok, err := r.store.Admits(t.Context(), "someone", "key", "mail9"); !ok || err != nil {
+		t.Errorf("Admits a mail that was counted: got %v, %v, want true", ok, err)
 	}
 	if got := r.admit("code", 5); got != 5 {
 		t.Errorf("one that has its place was moved to %d minutes", got)
 	}
 	r.age(time.Hour + 10*time.Minute)
-	if ok, err := r.store.Admits(t.Context(), "someone", "key"); !ok || err != nil {
+	if ok, err := r.store.Admits(t.Context(), "someone", "key", "another"); !ok || err != nil {
 		t.Errorf("Admits an hour later: got %v, %v, want true", ok, err)
 	}
 	if got := r.admit("key", 10); got != 0 {

@@ -250,35 +250,35 @@ func (s *Store) Locked(ctx context.Context, id string) (bool, error) {
 // person has the mail, and shall find that its secret is right.
 func (s *Store) Accept(ctx context.Context, a *Attempt, r Result) error {
 	if !a.ours { // what is sealed here is under another key than the record's
-		return s.settle(ctx, a.ID, a.token, Accepted, r, 0, true, a.ExpiresAt, nil)
+		return s.settle(ctx, a.Mail, a.token, Accepted, r, 0, true, nil)
 	}
-	return s.settle(ctx, a.ID, a.token, Accepted, r, 0, true, a.ExpiresAt, a.Sealed, a.fields(a.Sending, a.Try)...)
+	return s.settle(ctx, a.Mail, a.token, Accepted, r, 0, true, a.Sealed, a.fields(a.Sending, a.Try)...)
 }
 
 // Defer writes down a failed try, to be followed by another at next, and gives the lock back. A try that did not
 // count, because the trouble was not the mail's, is given back. A mail that was revoked meanwhile ends as revoked.
 func (s *Store) Defer(ctx context.Context, a *Attempt, r Result, next time.Time, counts bool) error {
-	return s.settle(ctx, a.ID, a.token, Deferred, r, next.UnixMilli(), counts, a.ExpiresAt, nil)
+	return s.settle(ctx, a.Mail, a.token, Deferred, r, next.UnixMilli(), counts, nil)
 }
 
 // End gives the mail its outcome and the lock back. Like Defer, it leaves a mail alone that somebody else is sending by
 // now, and returns a [*LockedError].
 func (s *Store) End(ctx context.Context, a *Attempt, outcome State, r Result) error {
-	return s.settle(ctx, a.ID, a.token, outcome, r, 0, true, a.ExpiresAt, nil)
+	return s.settle(ctx, a.Mail, a.token, outcome, r, 0, true, nil)
 }
 
 // EndUnopened gives an outcome to a mail that was never opened for sending, such as one whose task came too late.
 // A mail that has an outcome keeps it; one that somebody is sending right now is left alone, with a [*LockedError].
 func (s *Store) EndUnopened(ctx context.Context, m Mail, outcome State, r Result) error {
-	return s.settle(ctx, m.ID, "", outcome, r, 0, true, m.ExpiresAt, nil, "kind", m.Kind, "purpose", m.Purpose,
+	return s.settle(ctx, m, "", outcome, r, 0, true, nil, "kind", m.Kind, "purpose", m.Purpose,
 		"created", m.CreatedAt.UnixMilli(), "expires", m.ExpiresAt.UnixMilli())
 }
 
 // settle moves a mail out of sending. sealed and fields are for a record that is not there.
-func (s *Store) settle(ctx context.Context, id, token string, to State, r Result, next int64, counts bool, expires time.Time, sealed []byte, fields ...any) error {
+func (s *Store) settle(ctx context.Context, m Mail, token string, to State, r Result, next int64, counts bool, sealed []byte, fields ...any) error {
 	args := append([]any{token, string(to), r.Reason, r.Code, r.Enhanced, r.Relay, r.QueueID, next, counts,
-		expires.Add(s.retention).UnixMilli(), sealed, expires.UnixMilli()}, fields...)
-	locked, err := settleScript.Run(ctx, s.rdb, []string{key(id), sealedKey(id)}, args...).Int64()
+		m.ExpiresAt.Add(s.retention).UnixMilli(), m.Sending, sealed, m.ExpiresAt.UnixMilli()}, fields...)
+	locked, err := settleScript.Run(ctx, s.rdb, []string{key(m.ID), sealedKey(m.ID)}, args...).Int64()
 	switch {
 	case err != nil:
 		return fmt.Errorf("write the record as %s: %w", to, err)

@@ -224,6 +224,39 @@ func TestAMailThatWasNeverOpenedCanEnd(t *testing.T) {
 
 // TestARepeatedOpenCountsOnce drops the reply to an Open after Redis has carried it out, as a broken connection does.
 // go-redis then repeats the script by itself.
+// TestAResendThatWasNeverOpenedIsNotQueuedForEver: the worker that finds it too late is faster than the client that shows it
+// as queued.
+func TestAResendThatWasNeverOpenedIsNotQueuedForEver(t *testing.T) {
+	ctx := context.Background()
+	s := record.NewStore(testserver.StartRedis(t).Client, retention)
+	m := newMail("late")
+	m.Sealed = []byte("x")
+	if err := s.Accept(ctx, mustOpen(t, s, m), record.Result{Code: 250}); err != nil {
+		t.Fatal(err)
+	}
+	again := m
+	again.Sending = 1
+	for range 2 {
+		if err := s.EndUnopened(ctx, again, record.Expired, record.Result{Reason: "late"}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Resend(ctx, m.ID, 1); err != nil {
+			t.Fatal(err)
+		}
+		got, err := s.Status(ctx, m.ID)
+		if err != nil || got.State != record.Expired || got.Reason != "late" || got.Sending != 1 || got.Code != 0 {
+			t.Errorf("got %+v, %v; want expired, late, of sending 1", got, err)
+		}
+	}
+	// The task of the first sending, once more, changes nothing.
+	if err := s.EndUnopened(ctx, m, record.Refused, record.Result{Reason: "malformed"}); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := s.Status(ctx, m.ID); got.State != record.Expired {
+		t.Errorf("got %s, want expired", got.State)
+	}
+}
+
 func TestARepeatedOpenCountsOnce(t *testing.T) {
 	r := testserver.StartRedis(t)
 	var drop atomic.Bool

@@ -47,6 +47,26 @@ func TestRevokeEndsAMailThatIsNotBeingSent(t *testing.T) {
 	}
 }
 
+func TestRevokeLeavesAnExpiredSecretExpired(t *testing.T) {
+	s := record.NewStore(testserver.StartRedis(t).Client, retention)
+	ctx := t.Context()
+	live, old := newMail("live"), newMail("old")
+	old.CreatedAt, old.ExpiresAt = old.CreatedAt.Add(-2*time.Minute), old.CreatedAt.Add(-time.Minute)
+	for _, m := range []record.Mail{live, old} {
+		if err := s.Accept(ctx, mustOpen(t, s, m), record.Result{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for id, want := range map[string]record.CredentialState{"live": record.CredentialRevoked, "old": record.CredentialExpired} {
+		if err := s.Revoke(ctx, id); err != nil {
+			t.Fatal(err)
+		}
+		if got, err := s.Status(ctx, id); err != nil || got.State != record.Accepted || got.Credential != want {
+			t.Errorf("%s: got %s, %s, %v; want accepted, %s", id, got.State, got.Credential, err, want)
+		}
+	}
+}
+
 func TestRevokeWhileTheMailIsSent(t *testing.T) {
 	s := record.NewStore(testserver.StartRedis(t).Client, retention)
 	ctx := t.Context()

@@ -86,7 +86,7 @@ func (h *dequeueHook) note(queue string, err error) time.Duration {
 		h.empty[queue] = time.Now()
 	default:
 		h.failures++
-		return min(backoffFirst<<min(h.failures, 10), backoffMost)
+		return min(backoffFirst<<min(h.failures-1, 10), backoffMost)
 	}
 	h.failures = 0
 	return 0

@@ -1,8 +1,8 @@
 -- Gives one sending of a mail its place among the mails to its recipient, once: asked again, it has the same place.
 -- Fields are s:<kind>:<id>.<sending>, values the times in ms at which each may go out.
 -- KEYS[1] the recipient's counters
--- ARGV    field of this sending ("" to look only); beginning of the fields of its kind; ms between two of a kind;
---         mails an hour; mails a day; time in ms after which it is of no use
+-- ARGV    field of this sending; beginning of the fields of its kind; ms between two of a kind; mails an hour; mails a day;
+--         time in ms after which it is of no use; 1 to count it, 0 to look only
 -- returns in how many ms it may go out, or -1 where it may not
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
@@ -32,7 +32,7 @@ end
 if hour >= tonumber(ARGV[4]) or #times >= tonumber(ARGV[5]) or slot > tonumber(ARGV[6]) then
   return -1
 end
-if ARGV[1] ~= '' then
+if ARGV[7] == '1' then
   redis.call('HSET', KEYS[1], ARGV[1], slot)
   redis.call('PEXPIRE', KEYS[1], 90000000) -- 25 hours
 end

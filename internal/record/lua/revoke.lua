@@ -6,8 +6,8 @@
 -- returns 1, or 0 where there is no record
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
-local r = redis.call('HMGET', KEYS[1], 'state', 'cred', 'lock_until')
-local state, cred, lock_until = r[1], r[2], tonumber(r[3] or '0')
+local r = redis.call('HMGET', KEYS[1], 'state', 'cred', 'lock_until', 'expires')
+local state, cred, lock_until, expired = r[1], r[2], tonumber(r[3] or '0'), tonumber(r[4] or '0') <= now
 
 if not state then
   if #ARGV == 1 then
@@ -15,9 +15,9 @@ if not state then
   end
   redis.call('HSET', KEYS[1], unpack(ARGV, 3))
   redis.call('PEXPIREAT', KEYS[1], ARGV[2])
-  cred = 'live'
+  cred, expired = 'live', false
 end
-if cred == 'live' or cred == 'pending' or cred == 'active' then
+if cred == 'active' or (cred == 'live' or cred == 'pending') and not expired then
   redis.call('HSET', KEYS[1], 'cred', 'revoked')
   redis.call('HDEL', KEYS[1], 'totp')
 end
