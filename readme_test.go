@@ -74,3 +74,38 @@ func TestAModuleElsewhereRunsTheExample(t *testing.T) {
 		t.Errorf("the example printed %q, want accepted", got)
 	}
 }
+
+// TestTheReadmeExplainsEveryReason and every metric, so that an operator at night finds the word that the log says.
+func TestTheReadmeExplainsEveryReason(t *testing.T) {
+	readme, err := os.ReadFile("README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	status, err := os.ReadFile("tasks/status.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, source := range []struct{ file, pattern string }{
+		{"internal/worker/verdict.go", `(?m)^\treason\w+ += "([a-z-]+)"`},
+		{"internal/worker/report.go", `Name: "(\w+)"`},
+		{"internal/admin/queues.go", `NewDesc\("(\w+)"`},
+		{"cmd/worker/relays.go", `Name: "(securemail_\w+)"`},
+	} {
+		content, err := os.ReadFile(source.file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		found := regexp.MustCompile(source.pattern).FindAllStringSubmatch(string(content), -1)
+		if len(found) == 0 {
+			t.Errorf("%s holds none", source.file)
+		}
+		for _, word := range found {
+			if !strings.Contains(string(readme), "`"+word[1]+"`") {
+				t.Errorf("README.md does not explain %s of %s", word[1], source.file)
+			}
+			if strings.HasSuffix(source.file, "verdict.go") && !strings.Contains(string(status), word[1]) {
+				t.Errorf("Status.Reason does not name %s", word[1])
+			}
+		}
+	}
+}

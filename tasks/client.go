@@ -46,7 +46,8 @@ func WithMaxLife(kind Kind, life time.Duration) Option {
 }
 
 // NewClient returns a client over rdb. It does not connect. Deadlines of the contexts given to its methods reach the
-// connection only if rdb was made with ContextTimeoutEnabled.
+// connection only if rdb was made with ContextTimeoutEnabled; the look into the queue for a mail that no worker has opened yet,
+// in Status, Resend and Revoke, has rdb's own time-outs.
 func NewClient(rdb redis.UniversalClient, options ...Option) (*Client, error) {
 	c := &Client{
 		queue:     asynq.NewClientFromRedisClient(rdb),

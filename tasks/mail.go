@@ -61,8 +61,8 @@ type Mail struct {
 	// 256 characters without line breaks. The built-in templates know "name", which they greet the recipient with.
 	Vars map[string]string
 	// IdempotencyKey, where given, makes repeated calls one mail: the same key with the same kind, recipient and
-	// purpose gives the same id, for as long as the mail's record lives (seven days past its expiry). 1 to 128
-	// printable ASCII characters.
+	// purpose gives the same id, for as long as the mail's record lives (seven days past its expiry, unless the workers'
+	// record_retention says otherwise). 1 to 128 printable ASCII characters.
 	IdempotencyKey string
 }
 

@@ -10,7 +10,7 @@ import (
 )
 
 // WithReplicas makes Send and Resend return only when n replicas of Redis have the task too, so that a failover to one of
-// them does not lose it. They wait for at most the time given, 1 ms to 2 s, and fail if there are fewer by then; the mail
+// them does not lose it. They try three times, wait for up to the time given each time, 1 ms to 2 s, and fail if there are fewer by then; the mail
 // may have been queued all the same, so call again with the same IdempotencyKey. It costs a second round trip, and the
 // time of the n-th replica. What a replica has is in its memory; on its disk it is when appendfsync says.
 func WithReplicas(n int, wait time.Duration) Option {

@@ -12,11 +12,12 @@ import (
 	"example.com/securemail/internal/record"
 )
 
-// State is where a mail stands. The last five are outcomes, which do not change any more.
+// State is where a mail stands. The last five are outcomes. They do not change by themselves, but for one: a relay's late
+// acceptance goes before any other. A Resend begins anew.
 type State string
 
 const (
-	Queued   State = "queued"   // no worker has taken it yet
+	Queued   State = "queued"   // no worker has begun with it yet
 	Sending  State = "sending"  // a worker is at it
 	Deferred State = "deferred" // a try failed; another follows at NextTry
 	Accepted State = "accepted" // a relay took responsibility for it
@@ -29,7 +30,7 @@ const (
 // Ended reports whether s is an outcome.
 func (s State) Ended() bool { return record.State(s).Final() }
 
-// CredentialState is where the secret of a mail stands, apart from the mail. The last four do not change any more.
+// CredentialState is where the secret of a mail stands, apart from the mail. The last four are final.
 type CredentialState string
 
 const (
@@ -50,8 +51,9 @@ type Status struct {
 	State   State  `json:"state"`
 	// Credential is empty while no worker has made the secret.
 	Credential CredentialState `json:"credential,omitempty"`
-	// Reason is one of a closed list of words, such as "recipient", "relay" or "network": whose trouble the last
-	// failure was. Code and EnhancedCode are what the relay replied (RFC 5321, RFC 3463), if it did.
+	// Reason says whose trouble the last failure was, in one word of a closed list: recipient, limited, late, used, misses,
+	// revoked, network, relay, credentials, message, unconfirmed, redis, key-ring, malformed, newer, locked, repeated,
+	// stopping, fault. The README explains them. Code and EnhancedCode are what the relay replied (RFC 5321, RFC 3463), if it did.
 	Reason       string    `json:"reason,omitempty"`
 	Code         int       `json:"code,omitempty"`
 	EnhancedCode string    `json:"enhanced_code,omitempty"`
@@ -65,7 +67,8 @@ type Status struct {
 	AcceptedAt   time.Time `json:"accepted_at,omitzero"`
 }
 
-// ErrNotFound says that no mail has this id, or that its record has gone: it lives until seven days past the expiry.
+// ErrNotFound says that no mail has this id, or that its record has gone: it lives until seven days past the expiry,
+// unless the workers' record_retention says otherwise.
 var ErrNotFound = errors.New("no mail with this id")
 
 // Status tells where the mail stands. The error is [ErrNotFound] or Redis trouble.

@@ -110,7 +110,7 @@ func TestTheMailOfADeadCredentialIsNotSent(t *testing.T) {
 		times  int
 		want   record.State
 		reason string
-	}{{record.Right, 1, record.Accepted, "used"}, {record.Wrong, record.MaxMisses, record.Expired, "locked"}} {
+	}{{record.Right, 1, record.Accepted, "used"}, {record.Wrong, record.MaxMisses, record.Expired, "misses"}} {
 		m := newMail(test.reason)
 		a := mustOpen(t, s, m)
 		for range test.times {

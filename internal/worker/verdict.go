@@ -14,7 +14,8 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// The reasons that a record, a status and a log line give. The list is closed; applications branch on it.
+// The reasons that a record, a status and a log line give. The list is closed; applications branch on it. A record can also
+// say that the secret was used, misses or revoked before its mail was sent (open.lua).
 const (
 	reasonRecipient   = "recipient"   // the relay does not take mail for this address
 	reasonMessage     = "message"     // the relay does not take this message, or it could not be composed

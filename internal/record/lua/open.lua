@@ -23,7 +23,7 @@ end
 -- A dead secret is not sent. A used one was evidently mailed before, by a try whose end nobody saw.
 local outcome = ({used = 'accepted', active = 'accepted', locked = 'expired', revoked = 'revoked'})[cred or '']
 if outcome and not final then
-  redis.call('HSET', KEYS[1], 'state', outcome, 'changed', now, 'reason', cred == 'active' and 'used' or cred)
+  redis.call('HSET', KEYS[1], 'state', outcome, 'changed', now, 'reason', ({active = 'used', locked = 'misses'})[cred] or cred)
   redis.call('HDEL', KEYS[1], 'next', 'lock', 'lock_until')
   return {'ended', outcome}
 end
