@@ -71,21 +71,27 @@ func describe(relays []submission.Relay) []string {
 	return all
 }
 
-// allowance asks Redis for the limits of the relays that have some.
-func allowance(c config.Config, records *record.Store) func(context.Context, string) (time.Duration, error) {
+// allowance asks Redis for the limits of the relays that have some, and gives back what was not used.
+func allowance(c config.Config, records *record.Store) (allow func(context.Context, string) (time.Duration, error), unused func(context.Context, string)) {
 	limits := map[string]record.Limit{}
 	for _, s := range c.RelayList() {
 		if s.PerSecond > 0 || s.PerDay > 0 {
 			limits[s.Name] = record.Limit{PerSecond: s.PerSecond, PerDay: s.PerDay}
 		}
 	}
-	return func(ctx context.Context, relay string) (time.Duration, error) {
+	allow = func(ctx context.Context, relay string) (time.Duration, error) {
 		limit, limited := limits[relay]
 		if !limited {
 			return 0, nil
 		}
 		return records.Allow(ctx, relay, limit)
 	}
+	unused = func(ctx context.Context, relay string) {
+		if limit, limited := limits[relay]; limited {
+			records.Unallow(ctx, relay, limit) // where it fails it stays counted, which errs on the relay's side
+		}
+	}
+	return allow, unused
 }
 
 // relayChanged says in the log and in the metrics when a relay is left alone, and when it is back.

@@ -83,7 +83,8 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, deve
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	records := record.NewStore(rdb, c.RecordRetention)
-	set, err := submission.NewRelays(relays, submission.Options{Allow: allowance(c, records), Changed: relayChanged(log, metrics)})
+	allow, unused := allowance(c, records)
+	set, err := submission.NewRelays(relays, submission.Options{Allow: allow, Unused: unused, Changed: relayChanged(log, metrics)})
 	if err != nil {
 		return wrongUse{fmt.Errorf("smtp: %w", err)}
 	}

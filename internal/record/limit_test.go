@@ -81,3 +81,29 @@ func TestASecondsWorthMayComeAtOnce(t *testing.T) {
 		t.Errorf("got %d through, want 50 to %d", n, most)
 	}
 }
+
+func TestWhatARelayWasNotGivenIsGivenBack(t *testing.T) {
+	r := testserver.StartRedis(t)
+	s := record.NewStore(r.Client, time.Hour)
+	limit := record.Limit{PerDay: 30, PerSecond: 0.01}
+	if n, _ := allowed(t, s, limit, 1); n != 1 {
+		t.Fatalf("got %d through, want 1", n)
+	}
+	for range 40 {
+		if err := s.Unallow(t.Context(), "r1", limit); err != nil {
+			t.Fatal(err)
+		}
+		if n, wait := allowed(t, s, limit, 2); n != 1 || wait < 90*time.Second || wait > 100*time.Second {
+			t.Fatalf("got %d through, the other waits %v; want 1, 100 s", n, wait)
+		}
+	}
+	for range 3 { // no more than was counted
+		if err := s.Unallow(t.Context(), "r1", record.Limit{PerDay: 30}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	r.Client.HDel(t.Context(), "securemail:{relay:r1}", "tat")
+	if n, _ := allowed(t, s, record.Limit{PerDay: 30}, 40); n != 30 {
+		t.Errorf("got %d through, want 30", n)
+	}
+}

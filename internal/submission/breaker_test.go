@@ -132,8 +132,8 @@ func TestFiveFailuresInARow(t *testing.T) {
 func TestUnusedProbeIsTheNextOnes(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, end := range map[string]func(*submission.Turn){
-			"released":  (*submission.Turn).Release,
-			"twice":     func(turn *submission.Turn) { turn.Release(); turn.Release() },
+			"released":  func(turn *submission.Turn) { turn.Release(t.Context()) },
+			"twice":     func(turn *submission.Turn) { turn.Release(t.Context()); turn.Release(t.Context()) },
 			"cancelled": func(turn *submission.Turn) { turn.End(gaveUp) },
 			"our refusal": func(turn *submission.Turn) {
 				turn.End(&submission.Error{Phase: submission.PhasePrepare, Scope: submission.ScopeMessage})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -91,6 +92,51 @@ func TestRelayOverItsLimitIsPassedBy(t *testing.T) {
 		time.Sleep(time.Minute)
 		find("a")
 		find("b")
+	})
+}
+
+// TestAnUnusedTurnCountsForNothing: who waits because of it goes on at once.
+func TestAnUnusedTurnCountsForNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var left atomic.Int64
+		left.Store(1)
+		r := relaysNamed(t, submission.Options{
+			Allow: func(context.Context, string) (time.Duration, error) {
+				if left.Load() == 0 {
+					return 24 * time.Hour, nil
+				}
+				left.Add(-1)
+				return 0, nil
+			},
+			Unused: func(context.Context, string) { left.Add(1) },
+		}, "a")
+		begun := time.Now()
+		unused := mustAcquire(t, r, "a")
+		var second *submission.Turn
+		var waiting sync.WaitGroup
+		waiting.Go(func() { second = acquire(t, r) })
+		synctest.Wait()
+		unused.Release(t.Context())
+		waiting.Wait()
+		if second == nil || time.Since(begun) > time.Second {
+			t.Fatalf("the next turn came after %v", time.Since(begun))
+		}
+		second.End(nil)
+		if left := left.Load(); left != 0 {
+			t.Errorf("%d messages are left, want that the one that was used counts", left)
+		}
+
+		// Another worker gives back what it counted: that is noticed within a minute.
+		ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+		defer cancel()
+		waiting.Go(func() {
+			if _, err := r.Acquire(ctx); err != nil {
+				t.Errorf("got %v, want a turn", err)
+			}
+		})
+		time.Sleep(time.Second)
+		left.Add(1)
+		waiting.Wait()
 	})
 }
 

@@ -14,12 +14,22 @@ var ErrNoRelay = errors.New("submission: no relay can take a mail for now")
 // unknownPause is how long a relay is left alone when Allow could not tell.
 const unknownPause = time.Second
 
+// longestPause is how long a relay that is over its limit is left alone before Allow is asked again: other workers may have given
+// back what they had counted and did not use.
+const longestPause = time.Minute
+
+// unusedTime is how long Unused may take.
+const unusedTime = 5 * time.Second
+
 // Options are what Relays needs from outside.
 type Options struct {
 	// Allow asks whether the relay with this name may take one more message now, under limits that all workers share. It
 	// returns 0, and has then counted the message, or how long it takes until the relay may. An error means that it cannot
 	// be told; it is asked again after a second. One call at a time is made for each relay. nil: no limits.
 	Allow func(ctx context.Context, relay string) (time.Duration, error)
+
+	// Unused takes back what Allow has counted for a message that the relay was then not given. nil: it stays counted.
+	Unused func(ctx context.Context, relay string)
 
 	// Changed is told when a relay's breaker opens, why, and until when the relay is left alone at the earliest; and when
 	// it closes, with a nil cause. A failed probe, which leaves it open, is not told. It is called in order and under a lock: it
@@ -33,8 +43,9 @@ type Options struct {
 // a while: after 5 failures in a row for 10 seconds, and for 5 minutes at once where a person has to mend something or a
 // quota has to renew. Then one message probes it. It is safe for use by several goroutines.
 type Relays struct {
-	members []*member
-	allow   func(ctx context.Context, relay string) (time.Duration, error)
+	members  []*member
+	allow    func(ctx context.Context, relay string) (time.Duration, error)
+	giveBack func(ctx context.Context, relay string)
 
 	mu   sync.Mutex
 	news chan struct{} // closed, and made anew, when a relay that could not be tried may have become one that can
@@ -54,7 +65,7 @@ type member struct {
 // NewRelays returns Relays for at least one relay, the preferred one first, or everything that is wrong with them. Names must
 // be unique. It does not connect.
 func NewRelays(relays []Relay, o Options) (*Relays, error) {
-	r := &Relays{allow: o.Allow, news: make(chan struct{})}
+	r := &Relays{allow: o.Allow, giveBack: o.Unused, news: make(chan struct{})}
 	if o.Changed == nil {
 		o.Changed = func(string, bool, error, time.Time) {}
 	}
@@ -175,11 +186,24 @@ func (r *Relays) ask(ctx context.Context, m *member) (until time.Time, cause err
 	default:
 		return time.Time{}, nil
 	}
-	until = time.Now().Add(pause)
+	until = time.Now().Add(min(pause, longestPause))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.overUntil, m.overWhy = until, cause
 	return until, cause
+}
+
+// unused gives back what ask has counted for a message that m was not given.
+func (r *Relays) unused(ctx context.Context, m *member) {
+	if r.giveBack == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(ctx, unusedTime)
+	defer cancel()
+	r.giveBack(ctx, m.client.relay.Name)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.overUntil = time.Time{}
 }
 
 // over returns until when m is over its limit, and what to say of it, or nil.

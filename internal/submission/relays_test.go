@@ -35,7 +35,7 @@ func submitTurn(ctx context.Context, r *submission.Relays, prefer string, msg []
 	if err != nil {
 		return submission.Receipt{}, err
 	}
-	defer turn.Release()
+	defer turn.Release(ctx)
 	return turn.Submit(ctx, prefer, envelope, msg, beforeDot)
 }
 
@@ -162,7 +162,7 @@ func TestTurnIsForOneMail(t *testing.T) {
 	if _, err := turn.Submit(context.Background(), "", envelope, mail, nil); err != nil {
 		t.Fatal(err)
 	}
-	turn.Release()
+	turn.Release(t.Context())
 	if _, err := turn.Submit(context.Background(), "", envelope, mail, nil); err == nil {
 		t.Error("a second Submit was no error")
 	}

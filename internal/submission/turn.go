@@ -13,9 +13,10 @@ type Turn struct {
 	done   func(error) // nil once it has ended
 }
 
-// Release gives an unused turn back. After Submit it does nothing. What Allow has counted stays counted.
-func (t *Turn) Release() {
+// Release gives an unused turn back, and what Allow has counted for it. After Submit it does nothing.
+func (t *Turn) Release(ctx context.Context) {
 	if t.done != nil {
+		t.relays.unused(ctx, t.member)
 		t.done(errNothingLearnt)
 		t.done = nil
 	}
@@ -30,7 +31,7 @@ func (t *Turn) Submit(ctx context.Context, prefer string, env Envelope, msg []by
 	if t.done == nil {
 		return Receipt{}, errors.New("submission: this turn is over; acquire one for each message")
 	}
-	defer t.Release()
+	defer t.Release(context.WithoutCancel(ctx))
 	var last error
 	for _, m := range t.order(prefer) {
 		var done func(error)

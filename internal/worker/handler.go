@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"sync"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -23,11 +24,14 @@ type handler struct {
 	records  *record.Store
 	metrics  *metrics
 	stopping context.Context // ends when no further wait is worth it
+	running  sync.WaitGroup  // of ProcessTask: asynq lets go of a task whose lease is lost, and does not wait for it
 }
 
 // ProcessTask is one run of one task. What it returns is asynq's to act on: nil is done, [later] is a retry,
 // asynq.SkipRetry archives, asynq.RevokeTask drops. asynq keeps the error's text, so it holds no address and no reply.
 func (h *handler) ProcessTask(ctx context.Context, t *asynq.Task) error {
+	h.running.Add(1)
+	defer h.running.Done()
 	r := &run{handler: h, started: time.Now(), log: h.Log}
 	id, _ := asynq.GetTaskID(ctx)
 	failpoint("dequeued", id)
@@ -90,7 +94,7 @@ func (r *run) send(ctx context.Context, t *asynq.Task) error {
 	}
 	turn, err := r.waitForRelay(ctx)
 	if err == nil {
-		defer turn.Release()
+		defer turn.Release(context.WithoutCancel(ctx))
 	}
 	switch {
 	case r.late():

@@ -26,6 +26,7 @@ import (
 	"example.com/securemail/internal/dev"
 	"example.com/securemail/internal/keyring"
 	"example.com/securemail/internal/otpauth"
+	"example.com/securemail/internal/record"
 	"example.com/securemail/internal/submission"
 	"example.com/securemail/internal/testserver"
 	"example.com/securemail/internal/worker"
@@ -49,7 +50,8 @@ type house struct {
 	relays        []submission.Relay
 	changed       func(relay string, open bool, cause error, until time.Time)
 	stopOnUnknown bool
-	limited       bool // recipients get no more mails than in production
+	limited       bool          // recipients get no more mails than in production
+	relayLimit    *record.Limit // of every relay; nil for none
 }
 
 // newHouse builds a house and starts its worker.
@@ -87,7 +89,15 @@ func (h *house) start() {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	relays, err := submission.NewRelays(h.relays, submission.Options{Changed: h.changed})
+	options := submission.Options{Changed: h.changed}
+	if h.relayLimit != nil {
+		records := record.NewStore(h.redis.As(testserver.Worker), time.Hour)
+		options.Allow = func(ctx context.Context, relay string) (time.Duration, error) {
+			return records.Allow(ctx, relay, *h.relayLimit)
+		}
+		options.Unused = func(ctx context.Context, relay string) { records.Unallow(ctx, relay, *h.relayLimit) }
+	}
+	relays, err := submission.NewRelays(h.relays, options)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -317,6 +327,28 @@ func TestStoppingWaitsForTheMailInHand(t *testing.T) {
 	h.stop()
 	s, err := h.client.Status(h.ctx, id)
 	if err != nil || s.State != tasks.Accepted {
+		t.Errorf("after stopping: got %+v, %v; want accepted", s, err)
+	}
+}
+
+// TestStoppingWaitsForAMailThatAsynqHasLetGoOf, as it does of a task that is cancelled or whose lease is lost: the relay has the
+// mail, and without the record another worker would send it again.
+func TestStoppingWaitsForAMailThatAsynqHasLetGoOf(t *testing.T) {
+	h := newHouse(t)
+	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice+slow@example.com"})
+	if _, err := h.env.Wait(h.ctx, func(dev.Message) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	inspector := asynq.NewInspectorFromRedisClient(h.redis.Client)
+	if err := inspector.CancelProcessing(id); err != nil {
+		t.Fatal(err)
+	}
+	waitUntil(t, h.ctx, "asynq has let go of the task", func() bool {
+		info, err := inspector.GetTaskInfo(tasks.Queue, id)
+		return err == nil && info.State == asynq.TaskStateRetry
+	})
+	h.stop()
+	if s, err := h.client.Status(h.ctx, id); err != nil || s.State != tasks.Accepted {
 		t.Errorf("after stopping: got %+v, %v; want accepted", s, err)
 	}
 }

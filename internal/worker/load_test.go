@@ -10,6 +10,7 @@ import (
 
 	"example.com/securemail/internal/credential"
 	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/record"
 	"example.com/securemail/internal/submission"
 	"example.com/securemail/internal/testserver"
 	"example.com/securemail/tasks"
@@ -42,10 +43,11 @@ func sinkHouse(t *testing.T) (*house, *testserver.Sink) {
 	return h, sink
 }
 
-// TestAFloodToOneRecipient: what goes out is the limit, and every other mail says why it did not.
+// TestAFloodToOneRecipient: what goes out is the limit, every other mail says why it did not, and none of them counts for what the
+// relay takes a day.
 func TestAFloodToOneRecipient(t *testing.T) {
 	h, sink := sinkHouse(t)
-	h.limited = true
+	h.limited, h.relayLimit = true, &record.Limit{PerDay: 20}
 	sender, err := tasks.NewClient(h.redis.As(testserver.Producer)) // without a key ring, so that the worker has it all
 	if err != nil {
 		t.Fatal(err)
@@ -77,6 +79,7 @@ func TestAFloodToOneRecipient(t *testing.T) {
 	if got := len(sink.Taken()); got != 1 {
 		t.Errorf("%d mails went out, want 1", got)
 	}
+	h.until(h.send(tasks.Mail{Kind: tasks.Key, To: "bob@example.com"}), tasks.Accepted)
 }
 
 // TestARelayThatIsDownForACodesWholeLifeGetsNoMailForIt when it is back.

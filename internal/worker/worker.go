@@ -138,6 +138,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		draining.Go(s.Shutdown)
 	}
 	draining.Wait()
+	w.handler.running.Wait() // those too that asynq has let go of; each has its own end, within DrainTime
 	sweeping.Wait()
 	return nil
 }
