@@ -69,9 +69,10 @@ var (
 )
 
 // RecipientHash is what Redis knows a recipient by: a keyed hash of the address in its canonical form, under the key
-// ring's recipients key.
+// ring's recipients key. Capitals make no other recipient: next to no provider tells them apart (RFC 5321 section 2.4 would
+// let it), and who types an address in many ways shall not get as many mails and guesses.
 func RecipientHash(recipients []byte, address string) string {
-	return keyedHash(recipients, "securemail/recipient/v1", address)
+	return keyedHash(recipients, "securemail/recipient/v1", strings.ToLower(address))
 }
 
 // AddressTag ties a mail's record to its recipient without holding the address. Unlike [RecipientHash] it is another
@@ -115,6 +116,11 @@ func (s *Store) StartCheck(ctx context.Context, id, recipient, purpose string) (
 		return errors.Join(err, read.Err())
 	})
 	if err != nil {
+		if reply != nil { // on a cluster the one can fail without the other; nothing was compared
+			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+			defer cancel()
+			s.GiveBack(ctx, c)
+		}
 		return nil, fmt.Errorf("read the record and charge the recipient's counter: %w", err)
 	}
 	c.Limited = reply[0] == 0

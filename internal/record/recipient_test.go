@@ -140,3 +140,30 @@ func TestTenThousandMailsToOneRecipient(t *testing.T) {
 		t.Errorf("got %d now, %d later, %d refused; want 1, 8 and 9991: codes are of use for 8 minutes", now.Load(), later.Load(), refused.Load())
 	}
 }
+
+func TestCapitalsMakeNoOtherRecipient(t *testing.T) {
+	key := []byte("key")
+	if record.RecipientHash(key, "Alice@example.com") != record.RecipientHash(key, "aLICE@example.com") {
+		t.Error("two ways to write an address have two counters")
+	}
+	if record.AddressTag(key, "id", "Alice@example.com") == record.AddressTag(key, "id", "alice@example.com") {
+		t.Error("the tag that an answer is compared with does not tell them apart")
+	}
+}
+
+// TestAnAnswerThatCouldNotBeReadIsNotCharged: on a cluster the record's server can fail while the counters' server is well.
+func TestAnAnswerThatCouldNotBeReadIsNotCharged(t *testing.T) {
+	r := testserver.StartRedis(t)
+	s := record.NewStore(r.Client, retention)
+	if err := r.Client.Set(t.Context(), "securemail:{broken}", "x", 0).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for range record.MaxRecipientMisses + 1 {
+		if _, err := s.StartCheck(t.Context(), "broken", "r", "sign-in"); err == nil {
+			t.Fatal("got no error of a record that cannot be read")
+		}
+	}
+	if c, err := s.StartCheck(t.Context(), "other", "r", "sign-in"); err != nil || c.Limited {
+		t.Errorf("got %+v, %v; want that nothing was charged", c, err)
+	}
+}

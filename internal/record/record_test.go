@@ -257,6 +257,44 @@ func TestAResendThatWasNeverOpenedIsNotQueuedForEver(t *testing.T) {
 	}
 }
 
+// TestALateEndOfASendingEndsNoOther: its call was carried out, its reply was lost, and it is repeated after a resend was asked for.
+func TestALateEndOfASendingEndsNoOther(t *testing.T) {
+	ctx := context.Background()
+	s := record.NewStore(testserver.StartRedis(t).Client, retention)
+	for name, end := range map[string]func(*record.Attempt) error{
+		"accepted": func(a *record.Attempt) error { return s.Accept(ctx, a, record.Result{Code: 250}) },
+		"refused":  func(a *record.Attempt) error { return s.End(ctx, a, record.Refused, record.Result{}) },
+		"unknown":  func(a *record.Attempt) error { return s.End(ctx, a, record.Unknown, record.Result{}) },
+	} {
+		m := newMail(name)
+		m.Sealed = []byte("x")
+		a := mustOpen(t, s, m)
+		again := m
+		again.Sending = 1
+		for i, step := range []func() error{
+			func() error { return end(a) },
+			func() error { return s.Resend(ctx, m.ID, 1) },
+			func() error { return end(a) },
+			func() error {
+				b, err := s.Open(ctx, again)
+				if err != nil {
+					return err
+				}
+				return s.Defer(ctx, b, record.Result{}, time.Now(), false)
+			},
+			func() error { return end(a) },
+			func() error { return s.Accept(ctx, mustOpen(t, s, again), record.Result{}) },
+		} {
+			if err := step(); err != nil {
+				t.Fatalf("%s, step %d: %v", name, i, err)
+			}
+		}
+		if got, _ := s.Status(ctx, m.ID); got.State != record.Accepted || got.Sending != 1 {
+			t.Errorf("%s: got %s of sending %d, want accepted of 1", name, got.State, got.Sending)
+		}
+	}
+}
+
 func TestARepeatedOpenCountsOnce(t *testing.T) {
 	r := testserver.StartRedis(t)
 	var drop atomic.Bool

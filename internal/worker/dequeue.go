@@ -21,8 +21,8 @@ type dequeueHook struct {
 	stopping context.Context
 
 	mu       sync.Mutex
-	failures int       // in a row
-	found    time.Time // when a task was found last, in any queue
+	failures int    // in a row
+	busy     string // the queue in which a task was found last; "" once that one was empty
 	empty    map[string]time.Time
 }
 
@@ -64,13 +64,12 @@ func (h *dequeueHook) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// isEmpty reports whether queue was found to be empty a moment ago, and some task in another one since. Where all are
-// empty the dequeuers wait by themselves, and each look counts.
+// isEmpty reports whether queue was found to be empty a moment ago, while another one is busy. That one is always asked: a
+// dequeuer that finds nothing anywhere sleeps, and must not do so unasked.
 func (h *dequeueHook) isEmpty(queue string) bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	at := h.empty[queue]
-	return !h.found.Before(at) && time.Since(at) < emptyFor
+	return h.busy != "" && h.busy != queue && time.Since(h.empty[queue]) < emptyFor
 }
 
 // note takes down what Redis answered, and returns how long the dequeuer is to wait.
@@ -81,9 +80,12 @@ func (h *dequeueHook) note(queue string, err error) time.Duration {
 	case redis.HasErrorPrefix(err, "NOSCRIPT"): // the script itself follows
 		return 0
 	case err == nil:
-		h.found = time.Now()
+		h.busy = queue
 	case errors.Is(err, redis.Nil):
 		h.empty[queue] = time.Now()
+		if h.busy == queue {
+			h.busy = ""
+		}
 	default:
 		h.failures++
 		return min(backoffFirst<<min(h.failures-1, 10), backoffMost)

@@ -64,6 +64,28 @@ func TestAnEmptyQueueIsNotAskedBeforeEveryTaskOfTheOther(t *testing.T) {
 	})
 }
 
+// TestADequeuerNeverSleepsUnasked: one that is told that all queues are empty sleeps, so at least one of them has to be asked.
+func TestADequeuerNeverSleepsUnasked(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		d := &dequeuer{hook: newDequeueHook(t.Context()), answers: map[string]error{"codes": redis.Nil, "keys": redis.Nil}}
+		d.look("codes")
+		d.look("keys")
+		d.answers["codes"] = nil // two codes have come
+		d.look("codes")
+		time.Sleep(time.Millisecond)
+		if err := d.look("codes"); err != nil {
+			t.Errorf("the second code: got %v, want that Redis is asked", err)
+		}
+		d.answers["codes"] = redis.Nil
+		d.asked = nil
+		d.look("codes")
+		d.look("keys")
+		if len(d.asked) != 2 {
+			t.Errorf("after the last code only %v were asked", d.asked)
+		}
+	})
+}
+
 func TestErrorsOfRedisMakeTheDequeuerWait(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		oom := errors.New("OOM command not allowed when used memory > 'maxmemory'")

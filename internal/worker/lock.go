@@ -17,9 +17,8 @@ type heldLock struct {
 	cancel  context.CancelFunc
 	done    sync.WaitGroup
 
-	until atomic.Int64 // ns since start: the lock holds at least until then
-	start time.Time
-	lost  atomic.Bool
+	held atomic.Pointer[time.Time] // when the call began that took or renewed it last; it holds for record.LockTime from then
+	lost atomic.Bool
 }
 
 // lockMargin is what may pass between a check and the write that follows it.
@@ -27,8 +26,8 @@ const lockMargin = 3 * time.Second
 
 // hold renews the lock that an Open begun at asked has taken, until stop.
 func hold(ctx context.Context, records *record.Store, attempt *record.Attempt, asked time.Time) *heldLock {
-	l := &heldLock{records: records, attempt: attempt, start: asked}
-	l.until.Store(int64(record.LockTime))
+	l := &heldLock{records: records, attempt: attempt}
+	l.held.Store(&asked)
 	ctx, l.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	l.done.Go(func() {
 		ticker := time.NewTicker(record.LockTime / 3)
@@ -51,12 +50,12 @@ func (l *heldLock) stop() {
 }
 
 func (l *heldLock) renew(ctx context.Context) {
-	asked := time.Since(l.start)
+	asked := time.Now()
 	ctx, cancel := context.WithTimeout(ctx, record.LockTime/3)
 	defer cancel()
 	switch err := l.records.Renew(ctx, l.attempt); {
 	case err == nil:
-		l.until.Store(int64(asked + record.LockTime))
+		l.held.Store(&asked)
 	case errors.Is(err, record.ErrLostLock):
 		l.lost.Store(true)
 	}
@@ -74,6 +73,8 @@ func (l *heldLock) check(ctx context.Context) error {
 	return nil
 }
 
+// sure also looks at the wall clock, because the monotonic one of Linux stands still while the machine is suspended.
 func (l *heldLock) sure() bool {
-	return time.Since(l.start)+lockMargin < time.Duration(l.until.Load())
+	now, held := time.Now(), *l.held.Load()
+	return max(now.Sub(held), now.Round(0).Sub(held.Round(0)))+lockMargin < record.LockTime
 }

@@ -5,7 +5,7 @@
 --         next try in ms (0 for none), 1 if the try counts, time the record goes in ms, number of the sending; and what a
 --         record begins with if there is none, or Redis has lost it: the sealed mail ("" for none), the time that it goes in ms,
 --         field, value, ...
--- returns 0, or the ms for which somebody else holds the send lock
+-- returns 0, also for a sending that a later one has replaced; or the ms for which somebody else holds the send lock
 local t = redis.call('TIME')
 local now = t[1] * 1000 + math.floor(t[2] / 1000)
 local r = redis.call('HMGET', KEYS[1], 'state', 'lock', 'lock_until', 'cred', 'seed', 'sending')
@@ -15,11 +15,15 @@ if to == 'deferred' and r[4] == 'revoked' then
   to, next = 'revoked', '0'
 end
 
+local sending, at = tonumber(ARGV[11]), tonumber(r[6] or '0')
+if sending < at then
+  return 0
+end
 local final = state == 'accepted' or state == 'refused' or state == 'expired' or state == 'revoked' or state == 'unknown'
--- The outcome of a resend that nobody opened, whose task was faster than what shows it as queued.
-if final and tonumber(ARGV[11]) > tonumber(r[6] or '0') then
+-- A resend that nobody opened and whose task was faster than what shows it as queued; or a record that a failover took back.
+if final and sending > at then
   redis.call('HDEL', KEYS[1], 'reason', 'code', 'enhanced', 'relay', 'queue_id', 'accepted')
-  redis.call('HSET', KEYS[1], 'sending', ARGV[11], 'tries', 0)
+  redis.call('HSET', KEYS[1], 'sending', sending, 'tries', 0)
   state, final = 'queued', false
 end
 -- What a relay accepted is accepted, whatever anybody believes. Everything else needs the lock and no outcome.
