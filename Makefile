@@ -1,5 +1,5 @@
 # make test   everything that has to hold, against a real redis-server and a real Postfix
-# make chaos  kills, outages and faults at their full size, some 40 minutes; prints the tables of BENCHMARKS.md
+# make chaos  kills, outages and faults at their full size, some 35 minutes; prints the tables of BENCHMARKS.md
 # make build  bin/worker and bin/enqueue
 # make bench  how close to its limits a worker comes, as one table; needs redis-server, takes some 8 minutes
 

@@ -14,9 +14,9 @@ var ErrNoRelay = errors.New("submission: no relay can take a mail for now")
 // unknownPause is how long a relay is left alone when Allow could not tell.
 const unknownPause = time.Second
 
-// longestPause is how long a relay that is over its limit is left alone before Allow is asked again: other workers may have given
+// overPause is how long a relay that is over its limit is left alone before Allow is asked again: other workers may have given
 // back what they had counted and did not use.
-const longestPause = time.Minute
+const overPause = time.Minute
 
 // unusedTime is how long Unused may take.
 const unusedTime = 5 * time.Second
@@ -186,7 +186,7 @@ func (r *Relays) ask(ctx context.Context, m *member) (until time.Time, cause err
 	default:
 		return time.Time{}, nil
 	}
-	until = time.Now().Add(min(pause, longestPause))
+	until = time.Now().Add(min(pause, overPause))
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.overUntil, m.overWhy = until, cause
