@@ -7,6 +7,7 @@ import (
 	"go/parser"
 	"go/token"
 	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -47,41 +48,61 @@ func list(t *testing.T, patterns ...string) []goPackage {
 	return all
 }
 
-func ours(path string) (string, bool) { return strings.CutPrefix(path, module+"/") }
+// ours returns the path of one of our packages inside the module; "" is the root.
+func ours(path string) (string, bool) {
+	if path == module {
+		return "", true
+	}
+	return strings.CutPrefix(path, module+"/")
+}
 
-// TestImportsRunDown holds the arrows of ARCHITECTURE.md: who may import whom, among our own packages.
+// TestImportsRunDown holds the arrows of ARCHITECTURE.md: which of our packages may import which.
 func TestImportsRunDown(t *testing.T) {
-	leaf := []string{"internal/secret"}
+	const (
+		secret, lp, mailaddr = "internal/secret", "internal/lp", "internal/mailaddr"
+		nouns                = "tasks"
+	)
 	may := map[string][]string{
-		"internal/secret":     {},
-		"internal/keyring":    leaf,
-		"internal/credential": leaf,
-		"internal/otpauth":    leaf,
-		"internal/record":     leaf,
-		"internal/message":    leaf,
-		"internal/submission": leaf,
-		"internal/config":     leaf,
-		"internal/dev":        leaf,
-		"internal/testserver": leaf,
-		"tasks":               {"internal/record", "internal/credential", "internal/keyring", "internal/secret"},
-		"internal/worker": {"tasks", "internal/record", "internal/credential", "internal/keyring", "internal/otpauth", "internal/message",
-			"internal/submission", "internal/secret"},
-		"internal/admin":       {"tasks", "internal/secret"},
-		"internal/chaos":       {}, // tests alone, which may import everything
-		"internal/bench":       {}, // so is this
+		// the lowest floor
+		secret:   {},
+		lp:       {},
+		mailaddr: {},
+		nouns:    {lp, mailaddr},
+		// leaves, which do not know each other but for otpauth, with which message draws the QR code
+		"internal/keyring":    {secret},
+		"internal/credential": {nouns, lp, secret},
+		"internal/otpauth":    {secret},
+		"internal/message":    {nouns, mailaddr, secret, "internal/otpauth"},
+		"internal/submission": {secret},
+		"internal/record":     {nouns, lp},
+		"internal/limits":     {nouns, lp, mailaddr},
+		"internal/queue":      {nouns},
+		"internal/redisconn":  {secret},
+		"internal/dev":        {secret},
+		// what joins them
+		"internal/worker": {nouns, mailaddr, "internal/keyring", "internal/credential", "internal/message", "internal/submission",
+			"internal/record", "internal/limits", "internal/queue"},
+		"internal/admin":  {nouns, secret, "internal/queue"},
+		"internal/config": {nouns, mailaddr, secret, "internal/redisconn"},
+		"internal/cli":    {"internal/config"},
+		"": {nouns, mailaddr, "internal/keyring", "internal/credential", "internal/record", "internal/limits",
+			"internal/queue"}, // package securemail
+		"cmd/worker":  nil, // the commands may import everything
+		"cmd/enqueue": nil,
+		// for tests alone
+		"internal/testserver": {secret},
+		"internal/harness": {nouns, mailaddr, "internal/dev", "internal/keyring", "internal/limits", "internal/message",
+			"internal/submission", "internal/worker"},
+		"internal/chaos":       {},
+		"internal/bench":       {},
 		"internal/bench/table": {},
 		"deploy":               {},
-		"cmd/worker":           nil, // the commands may import everything
-		"cmd/enqueue":          nil,
 	}
 	for _, p := range list(t, "./...") {
-		name, isOurs := ours(p.ImportPath)
-		if !isOurs {
-			continue // this folder
-		}
+		name, _ := ours(p.ImportPath)
 		allowed, known := may[name]
 		if !known {
-			t.Errorf("%s has no place in the house yet: add it here and to ARCHITECTURE.md", name)
+			t.Errorf("%s is not in the package list yet: add it here and to ARCHITECTURE.md", name)
 			continue
 		}
 		for _, path := range p.Imports {
@@ -89,43 +110,140 @@ func TestImportsRunDown(t *testing.T) {
 			if isOurs && allowed != nil && !slices.Contains(allowed, imported) {
 				t.Errorf("%s imports %s", name, imported)
 			}
-			if isOurs && imported == "internal/testserver" {
-				t.Errorf("%s imports the servers that are for tests", name)
+			if isOurs && (imported == "internal/testserver" || imported == "internal/harness") {
+				t.Errorf("%s imports %s, which is for tests", name, imported)
 			}
 		}
 	}
 }
 
-// TestWhatAnApplicationLinks keeps heavy and delicate libraries out of the package that applications import.
-func TestWhatAnApplicationLinks(t *testing.T) {
-	for _, dep := range list(t, "./tasks")[0].Deps {
-		for _, library := range []string{"go.uber.org/zap", "github.com/spf13/cobra", "github.com/knadh/koanf", "github.com/prometheus",
-			"go.opentelemetry.io", "github.com/go-mail", "github.com/skip2/go-qrcode", "github.com/alicebob/miniredis"} {
-			if strings.HasPrefix(dep, library) {
-				t.Errorf("tasks reaches %s", dep)
+// TestLibrariesStayWhereTheyBelong: what we know of a delicate library is in few places.
+func TestLibrariesStayWhereTheyBelong(t *testing.T) {
+	for library, users := range map[string][]string{
+		"github.com/hibiken/asynq":    {"tasks", "internal/queue"},
+		"github.com/hibiken/asynqmon": {"internal/admin"},
+		"github.com/redis/go-redis/v9": {"", "internal/record", "internal/limits", "internal/queue", "internal/redisconn", "internal/admin", "internal/dev",
+			"internal/worker", "internal/testserver", "internal/harness", "cmd/worker", "cmd/enqueue"},
+		"github.com/go-mail/mail/v2":       {"internal/message"},
+		"github.com/pquerna/otp":           {"internal/otpauth"},
+		"github.com/skip2/go-qrcode":       {"internal/otpauth"},
+		"github.com/spf13/cobra":           {"internal/cli", "cmd/worker", "cmd/enqueue"},
+		"github.com/alicebob/miniredis/v2": {"internal/dev"},
+	} {
+		used := false
+		for _, p := range list(t, "./...") {
+			name, _ := ours(p.ImportPath)
+			if slices.ContainsFunc(p.Imports, func(path string) bool { return path == library || strings.HasPrefix(path, library+"/") }) {
+				used = true
+				if !slices.Contains(users, name) {
+					t.Errorf("%s imports %s", name, library)
+				}
+			}
+		}
+		if !used {
+			t.Errorf("no package imports %s", library)
+		}
+	}
+}
+
+// TestWhatAProgramLinks keeps heavy and delicate packages out of what applications import, and out of enqueue.
+func TestWhatAProgramLinks(t *testing.T) {
+	for program, banned := range map[string][]string{
+		".": {"go.uber.org/zap", "github.com/spf13/cobra", "github.com/knadh/koanf", "github.com/prometheus", "go.opentelemetry.io",
+			"github.com/go-mail", "github.com/skip2/go-qrcode", "github.com/alicebob/miniredis"},
+		"./tasks": {"go.uber.org/zap", "github.com/prometheus", "github.com/spf13/cobra", "github.com/go-mail", module + "/internal/record",
+			module + "/internal/queue"},
+		"./cmd/enqueue": {module + "/internal/submission", module + "/internal/worker", "github.com/sony/gobreaker", "github.com/alicebob/miniredis",
+			"github.com/prometheus"},
+	} {
+		for _, dep := range list(t, program)[0].Deps {
+			for _, library := range banned {
+				if dep == library || strings.HasPrefix(dep, library+"/") {
+					t.Errorf("%s reaches %s", program, dep)
+				}
 			}
 		}
 	}
 }
+
+// TestTheFoldersAtTheTop are those that the user of this project fixed, and those of ARCHITECTURE.md.
+func TestTheFoldersAtTheTop(t *testing.T) {
+	entries, err := os.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.IsDir() && !strings.HasPrefix(e.Name(), ".") && !slices.Contains([]string{"cmd", "tasks", "internal", "deploy", "docs", "bin"}, e.Name()) {
+			t.Errorf("%s is not in the package list", e.Name())
+		}
+	}
+}
+
+// TestNoNounIsDeclaredTwice: an exported type that several packages need is in tasks.
+func TestNoNounIsDeclaredTwice(t *testing.T) {
+	// What every package may have of its own.
+	common := []string{"Config", "Server", "Options", "Option", "Client", "Store"}
+	declared := map[string][]string{}
+	for _, p := range list(t, "./...") {
+		name, _ := ours(p.ImportPath)
+		if name == "internal/testserver" || name == "internal/harness" {
+			continue
+		}
+		for _, file := range p.GoFiles {
+			parsed, err := parser.ParseFile(token.NewFileSet(), filepath.Join(p.Dir, file), nil, 0)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, decl := range parsed.Decls {
+				d, ok := decl.(*ast.GenDecl)
+				if !ok || d.Tok != token.TYPE {
+					continue
+				}
+				for _, spec := range d.Specs {
+					if typ := spec.(*ast.TypeSpec); typ.Name.IsExported() && !slices.Contains(common, typ.Name.Name) {
+						declared[typ.Name.Name] = append(declared[typ.Name.Name], name)
+					}
+				}
+			}
+		}
+	}
+	if len(declared) < 20 {
+		t.Fatalf("found %d exported types", len(declared))
+	}
+	for noun, packages := range declared {
+		if len(packages) > 1 && !slices.Contains(twice[noun], strings.Join(packages, " ")) {
+			t.Errorf("%s is declared in %s", noun, strings.Join(packages, " and "))
+		}
+	}
+}
+
+// twice are words that mean another thing in another package.
+var twice = map[string][]string{}
 
 // TestMiniredisIsForDevelopment keeps a Redis that forgets everything away from whatever sends mail.
 func TestMiniredisIsForDevelopment(t *testing.T) {
 	for _, p := range list(t, "./...") {
 		name, _ := ours(p.ImportPath)
-		if slices.Contains(p.Deps, "github.com/alicebob/miniredis/v2") && name != "internal/dev" && name != "cmd/worker" {
+		if slices.Contains(p.Deps, "github.com/alicebob/miniredis/v2") && !slices.Contains([]string{"internal/dev", "internal/harness", "cmd/worker"}, name) {
 			t.Errorf("%s reaches miniredis", name)
 		}
 	}
 }
 
-// TestNoExportedSignatureOfTasksNamesAnInternalType: an application could not write such a type's name.
-func TestNoExportedSignatureOfTasksNamesAnInternalType(t *testing.T) {
-	paths := list(t, "./tasks")[0].GoFiles
-	if len(paths) == 0 {
-		t.Fatal("tasks has no files")
+// TestNoPublicSignatureNamesAnInternalType: an application could not write such a type's name.
+func TestNoPublicSignatureNamesAnInternalType(t *testing.T) {
+	var paths []string
+	for _, public := range []string{".", "./tasks"} {
+		p := list(t, public)[0]
+		if len(p.GoFiles) == 0 {
+			t.Fatalf("%s has no files", public)
+		}
+		for _, file := range p.GoFiles {
+			paths = append(paths, filepath.Join(p.Dir, file))
+		}
 	}
 	for _, path := range paths {
-		file, err := parser.ParseFile(token.NewFileSet(), filepath.Join("tasks", path), nil, 0)
+		file, err := parser.ParseFile(token.NewFileSet(), path, nil, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -139,7 +257,7 @@ func TestNoExportedSignatureOfTasksNamesAnInternalType(t *testing.T) {
 			ast.Inspect(node, func(n ast.Node) bool {
 				if s, ok := n.(*ast.SelectorExpr); ok {
 					if id, ok := s.X.(*ast.Ident); ok && internal[id.Name] {
-						t.Errorf("tasks.%s names %s.%s", name, id.Name, s.Sel.Name)
+						t.Errorf("%s: %s names %s.%s", path, name, id.Name, s.Sel.Name)
 					}
 				}
 				return true
@@ -176,7 +294,7 @@ func TestNoExportedSignatureOfTasksNamesAnInternalType(t *testing.T) {
 // TestEveryPackageSaysWhatItIsFor: a newcomer reads these first.
 func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
 	for _, p := range list(t, "./...") {
-		if name, isOurs := ours(p.ImportPath); isOurs && len(p.Doc) < 40 && len(p.GoFiles) > 0 {
+		if name, _ := ours(p.ImportPath); len(p.Doc) < 30 && len(p.GoFiles) > 0 {
 			t.Errorf("%s has no package comment, or a very short one: %q", name, p.Doc)
 		}
 	}

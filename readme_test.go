@@ -6,10 +6,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 
 	"example.com/securemail/internal/testserver"
+	"example.com/securemail/tasks"
 )
 
 // example returns the body of the example in a file, and its imports.
@@ -31,7 +33,7 @@ func TestTheReadmesGoIsTheExamples(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, file := range []string{"tasks/example_test.go", "tasks/example_verify_test.go"} {
+	for _, file := range []string{"example_test.go", "example_verify_test.go"} {
 		_, body := example(t, file)
 		body = regexp.MustCompile(`(?m)^\t`).ReplaceAllString(body, "")
 		if !strings.Contains(string(readme), "```go\n"+body+"\n```") {
@@ -48,7 +50,7 @@ func TestAModuleElsewhereRunsTheExample(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	imports, body := example(t, "tasks/example_test.go")
+	imports, body := example(t, "example_test.go")
 	body = strings.Replace(body, "127.0.0.1:6379", dev.RedisAddr, 1)
 	files := map[string]string{"main.go": "package main\n\n" + imports + "\n\nfunc main() {\n" + body + "\n}\n"}
 	for name, content := range files {
@@ -75,18 +77,17 @@ func TestAModuleElsewhereRunsTheExample(t *testing.T) {
 	}
 }
 
-// TestTheReadmeExplainsEveryReason and every metric, so that an operator at night finds the word that the log says.
-func TestTheReadmeExplainsEveryReason(t *testing.T) {
+// TestReadme_ExplainsEveryReasonAndMetric, so that an operator at night finds the word that the log says.
+func TestReadme_ExplainsEveryReasonAndMetric(t *testing.T) {
 	readme, err := os.ReadFile("README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	status, err := os.ReadFile("tasks/status.go")
-	if err != nil {
-		t.Fatal(err)
+	var words []string
+	for _, reason := range tasks.Reasons() {
+		words = append(words, string(reason))
 	}
 	for _, source := range []struct{ file, pattern string }{
-		{"internal/worker/verdict.go", `(?m)^\treason\w+ += "([a-z-]+)"`},
 		{"internal/worker/report.go", `Name: "(\w+)"`},
 		{"internal/admin/queues.go", `NewDesc\("(\w+)"`},
 		{"cmd/worker/relays.go", `Name: "(securemail_\w+)"`},
@@ -99,13 +100,30 @@ func TestTheReadmeExplainsEveryReason(t *testing.T) {
 		if len(found) == 0 {
 			t.Errorf("%s holds none", source.file)
 		}
-		for _, word := range found {
-			if !strings.Contains(string(readme), "`"+word[1]+"`") {
-				t.Errorf("README.md does not explain %s of %s", word[1], source.file)
-			}
-			if strings.HasSuffix(source.file, "verdict.go") && !strings.Contains(string(status), word[1]) {
-				t.Errorf("Status.Reason does not name %s", word[1])
-			}
+		for _, name := range found {
+			words = append(words, name[1])
+		}
+	}
+	for _, word := range words {
+		if !strings.Contains(string(readme), "`"+word+"`") {
+			t.Errorf("README.md does not explain %s", word)
+		}
+	}
+}
+
+// TestReasons_ListsEveryConstant.
+func TestReasons_ListsEveryConstant(t *testing.T) {
+	source, err := os.ReadFile("tasks/status.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`(?m)^\tReason\w+ +Reason = "([a-z-]+)"`).FindAllStringSubmatch(string(source), -1)
+	if len(found) != len(tasks.Reasons()) || len(found) == 0 {
+		t.Errorf("%d constants, and Reasons lists %d", len(found), len(tasks.Reasons()))
+	}
+	for _, reason := range found {
+		if !slices.Contains(tasks.Reasons(), tasks.Reason(reason[1])) {
+			t.Errorf("Reasons does not list %s", reason[1])
 		}
 	}
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"example.com/securemail"
 	"example.com/securemail/internal/testserver"
 	"example.com/securemail/tasks"
 )
@@ -75,7 +76,7 @@ func TestWhatTheUsersOfRedisMayNot(t *testing.T) {
 // TestASenderSendsAndNoMore: its mail is queued once, however often it is sent, and how it went is not its business.
 func TestASenderSendsAndNoMore(t *testing.T) {
 	server := testserver.StartRedis(t)
-	client, err := tasks.NewClient(server.As(testserver.Sender))
+	client, err := securemail.NewClient(server.As(testserver.Sender))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,12 +90,12 @@ func TestASenderSendsAndNoMore(t *testing.T) {
 	if n := server.Client.LLen(t.Context(), "asynq:{"+tasks.Queue+"}:pending").Val(); n != 2 {
 		t.Errorf("%d mails are queued, want 2", n)
 	}
-	id, err := client.Send(t.Context(), tasks.Mail{Kind: tasks.Key, To: "alice@example.com"})
+	receipt, err := client.Send(t.Context(), tasks.Mail{Kind: tasks.Key, To: "alice@example.com"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	var reply redis.Error
-	if _, err := client.Status(t.Context(), id); !errors.As(err, &reply) {
+	if _, err := client.Status(t.Context(), receipt.ID); !errors.As(err, &reply) {
 		t.Errorf("Status: got %v, want Redis' refusal", err)
 	}
 	server.Client.ACLLogReset(t.Context())
@@ -105,7 +106,7 @@ func TestASenderSendsAndNoMore(t *testing.T) {
 // valkey-io/valkey#3983). So the default user keeps its rights, and is one that nobody can be.
 func TestARestartUnderTheseUsersLosesNothing(t *testing.T) {
 	server := testserver.StartRedis(t, "--appendfsync", "always")
-	client, err := tasks.NewClient(server.As(testserver.Sender))
+	client, err := securemail.NewClient(server.As(testserver.Sender))
 	if err != nil {
 		t.Fatal(err)
 	}

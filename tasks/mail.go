@@ -11,33 +11,9 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"example.com/securemail/internal/mailaddr"
 )
-
-// ErrInvalid is what every complaint about a [Mail] or a task is. Its text names each field that is wrong and how to mend it.
-var ErrInvalid = errors.New("invalid mail")
-
-// Kind is the kind of secret that a mail carries.
-type Kind string
-
-const (
-	// Key is 25 random characters (125 bits) in five groups, for enrolment and recovery.
-	Key Kind = "key"
-	// Code is eight decimal digits to be typed within minutes.
-	Code Kind = "code"
-	// TOTP is the shared secret of a time-based one-time password (RFC 6238), with its QR code.
-	TOTP Kind = "totp"
-)
-
-// maxLife is how long a secret of each kind lives by default, and at most. NIST SP 800-63B-4 section 4.2.1.2 and
-// OWASP ASVS 5.0 6.5.5 give the two numbers.
-var maxLife = map[Kind]time.Duration{
-	Key:  24 * time.Hour,
-	Code: 10 * time.Minute,
-	TOTP: 24 * time.Hour,
-}
-
-// minLife leaves time to try a relay at all.
-const minLife = 10 * time.Second
 
 // Mail says what to send, to whom and what for. Only Kind and To are required.
 type Mail struct {
@@ -47,28 +23,28 @@ type Mail struct {
 	// Purpose is what the secret is for, such as "sign-in": 1 to 64 of a-z, 0-9, dot, underscore and hyphen. It is
 	// part of what is checked, so that a secret mailed for one purpose does not pass for another. Empty means "default".
 	Purpose string
-	// Account is how the entry in the authenticator is labelled (TOTP only); at most 128 characters, no colon. Empty
-	// means the address.
+	// Account labels the entry in the authenticator (TOTP only): at most 128 characters, no colon. Empty means the
+	// address.
 	Account string
 	// Locale is a language tag (RFC 5646), such as "de" or "pt-BR". Mails without a template for it are in English.
 	Locale string
 	// ExpiresIn is how long the secret lives, counted from now: at least 10 seconds, at most (and by default) 10
 	// minutes for a code and 24 hours for the others. It is rounded down to whole seconds.
 	ExpiresIn time.Duration
-	// Context tells the recipient who asked for the mail.
-	Context Context
+	// Origin tells the recipient where the request came from.
+	Origin Origin
 	// Vars are values for the template: at most 16; names of a-z, 0-9 and underscore up to 32 characters, values up to
 	// 256 characters without line breaks. The built-in templates know "name", which they greet the recipient with.
 	Vars map[string]string
-	// IdempotencyKey, where given, makes repeated calls one mail: the same key with the same kind, recipient and
-	// purpose gives the same id, for as long as the mail's record lives (seven days past its expiry, unless the workers'
-	// record_retention says otherwise). 1 to 128 printable ASCII characters.
+	// IdempotencyKey makes repeated calls one mail: the same key with the same kind, recipient and purpose gives the
+	// same id for as long as the mail's record lives (seven days past its expiry, unless the workers' record_retention
+	// says otherwise). 1 to 128 printable ASCII characters. Empty: every call is a mail of its own.
 	IdempotencyKey string
 }
 
-// Context is where a request came from, as the application saw it. The mail shows it so that a recipient can tell a
-// request of their own from somebody else's.
-type Context struct {
+// Origin is where a request came from, as the application saw it. The mail shows it, so that a recipient can tell their
+// own request from somebody else's.
+type Origin struct {
 	IP    string    `json:"ip,omitempty"`    // IPv4 or IPv6
 	Agent string    `json:"agent,omitempty"` // browser or program, at most 256 characters
 	At    time.Time `json:"at,omitzero"`     // at most the time of Send, which zero stands for
@@ -86,28 +62,27 @@ var (
 	idemPattern    = regexp.MustCompile(`^[!-~]{1,128}$`)
 )
 
-// Validate reports everything that is wrong with m at once, as one error that is [ErrInvalid], or nil. The error
-// holds no address.
+// Validate reports everything that is wrong with m at once, as one error that is [ErrInvalid], or nil.
 func (m Mail) Validate() error {
-	_, err := m.canonical(maxLife)
+	_, err := m.canonical(DefaultLives())
 	return err
 }
 
 // canonical returns m with its defaults filled in and its address in canonical form.
-func (m Mail) canonical(ceiling map[Kind]time.Duration) (Mail, error) {
+func (m Mail) canonical(lives Lives) (Mail, error) {
 	var errs []error
 	wrong := func(field, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s: %s", field, fmt.Sprintf(format, args...)))
 	}
-	most, known := ceiling[m.Kind]
+	most, known := lives[m.Kind]
 	if !known {
 		wrong("kind", "it is key, code or totp")
 	}
-	to, err := canonicalAddress(m.To)
+	to, err := mailaddr.Parse(m.To)
 	if err != nil {
 		wrong("to", "%v", err)
 	}
-	m.To = to
+	m.To = to.String()
 	if m.Purpose == "" {
 		m.Purpose = defaultPurpose
 	}
@@ -118,7 +93,7 @@ func (m Mail) canonical(ceiling map[Kind]time.Duration) (Mail, error) {
 		wrong("account", "only a totp mail has an account name")
 	}
 	if m.Kind == TOTP && m.Account == "" {
-		m.Account = to
+		m.Account = m.To
 	}
 	if strings.Contains(m.Account, ":") || strings.TrimSpace(m.Account) != m.Account {
 		wrong("account", "an authenticator takes no colon in it, and no space at its ends")
@@ -135,15 +110,15 @@ func (m Mail) canonical(ceiling map[Kind]time.Duration) (Mail, error) {
 	m.ExpiresIn = m.ExpiresIn.Truncate(time.Second)
 	switch {
 	case !known:
-	case m.ExpiresIn < minLife:
-		wrong("expires_in", "%v is too short or in the past; at least %v", m.ExpiresIn, minLife)
+	case m.ExpiresIn < MinLife:
+		wrong("expires_in", "%v is too short or in the past; at least %v", m.ExpiresIn, MinLife)
 	case m.ExpiresIn > most:
 		wrong("expires_in", "%v is over the ceiling of %v for a %s", m.ExpiresIn, most, m.Kind)
 	}
 	if m.IdempotencyKey != "" && !idemPattern.MatchString(m.IdempotencyKey) {
 		wrong("idempotency_key", "use 1 to 128 printable ASCII characters without spaces")
 	}
-	errs = append(errs, m.Context.validate()...)
+	errs = append(errs, m.Origin.validate()...)
 	errs = append(errs, validateVars(m.Vars)...)
 	if len(errs) > 0 {
 		return Mail{}, fmt.Errorf("%w: %w", ErrInvalid, joined(errs))
@@ -151,17 +126,17 @@ func (m Mail) canonical(ceiling map[Kind]time.Duration) (Mail, error) {
 	return m, nil
 }
 
-func (c Context) validate() (errs []error) {
-	if c.IP != "" {
-		if _, err := netip.ParseAddr(c.IP); err != nil {
-			errs = append(errs, errors.New("context.ip: it is not an IP address"))
+func (o Origin) validate() (errs []error) {
+	if o.IP != "" {
+		if _, err := netip.ParseAddr(o.IP); err != nil {
+			errs = append(errs, errors.New("origin.ip: it is not an IP address"))
 		}
 	}
-	if err := checkText(c.Agent, 256); err != nil {
-		errs = append(errs, fmt.Errorf("context.agent: %w", err))
+	if err := checkText(o.Agent, 256); err != nil {
+		errs = append(errs, fmt.Errorf("origin.agent: %w", err))
 	}
-	if year := c.At.Year(); !c.At.IsZero() && (year < 2000 || year > 9999) {
-		errs = append(errs, errors.New("context.at: the year is not between 2000 and 9999"))
+	if year := o.At.Year(); !o.At.IsZero() && (year < 2000 || year > 9999) {
+		errs = append(errs, errors.New("origin.at: the year is not between 2000 and 9999"))
 	}
 	return errs
 }

@@ -1,25 +1,15 @@
 package tasks
 
-import (
-	"context"
-	"errors"
-	"fmt"
-	"iter"
-	"time"
+import "time"
 
-	"github.com/hibiken/asynq"
-
-	"example.com/securemail/internal/record"
-)
-
-// State is where a mail stands. The last five are outcomes. They do not change by themselves, but for one: a relay's late
-// acceptance goes before any other. A Resend begins anew.
+// State is the state of a mail. The last five are outcomes: they do not change by themselves, except that a late
+// acceptance overrides another outcome. A resend starts over.
 type State string
 
 const (
-	Queued   State = "queued"   // no worker has begun with it yet
-	Sending  State = "sending"  // a worker is at it
-	Deferred State = "deferred" // a try failed; another follows at NextTry
+	Queued   State = "queued"   // no worker has started on it yet
+	Sending  State = "sending"  // a worker is sending it
+	Deferred State = "deferred" // an attempt failed; another follows at NextTry
 	Accepted State = "accepted" // a relay took responsibility for it
 	Refused  State = "refused"  // it will never be accepted; Reason says why
 	Expired  State = "expired"  // too little of its life was left for it to be of use, so it was not sent
@@ -28,136 +18,78 @@ const (
 )
 
 // Ended reports whether s is an outcome.
-func (s State) Ended() bool { return record.State(s).Final() }
+func (s State) Ended() bool {
+	switch s {
+	case Accepted, Refused, Expired, Revoked, Unknown:
+		return true
+	}
+	return false
+}
 
-// CredentialState is where the secret of a mail stands, apart from the mail. The last four are final.
+// CredentialState is the state of a mail's secret, apart from the mail. The last five are final.
 type CredentialState string
 
 const (
-	CredentialLive    CredentialState = "live"    // it can be answered
-	CredentialPending CredentialState = "pending" // so can this one: a TOTP before its first right code
-	CredentialActive  CredentialState = "active"  // and this one: a TOTP after it
-	CredentialUsed    CredentialState = "used"    // somebody answered right; or a TOTP was exported
-	CredentialLocked  CredentialState = "locked"  // too many wrong answers
-	CredentialExpired CredentialState = "expired" // its life is over
-	CredentialRevoked CredentialState = "revoked" // the application withdrew it
+	CredentialNew      CredentialState = "new"      // no worker has made it yet
+	CredentialLive     CredentialState = "live"     // it can be verified
+	CredentialPending  CredentialState = "pending"  // a TOTP before its first right code; it can be verified
+	CredentialActive   CredentialState = "active"   // a TOTP after its first right code; it can be verified
+	CredentialVerified CredentialState = "verified" // the right answer was given, and used it up
+	CredentialLocked   CredentialState = "locked"   // too many wrong answers
+	CredentialExpired  CredentialState = "expired"  // its life is over
+	CredentialRevoked  CredentialState = "revoked"  // the application withdrew it
+	CredentialExported CredentialState = "exported" // a TOTP that the application checks by itself from now on
 )
 
-// Status is what is known of a mail.
+// Reason says what the last failure of a mail was about, or why it ended. The README explains each.
+type Reason string
+
+const (
+	ReasonRecipient   Reason = "recipient"   // the relay does not accept mail for this address
+	ReasonLimited     Reason = "limited"     // the recipient has had too many mails
+	ReasonLate        Reason = "late"        // too little of the secret's life was left
+	ReasonUsed        Reason = "used"        // the secret was verified before the mail was sent
+	ReasonMisses      Reason = "misses"      // wrong answers locked the secret before the mail was sent
+	ReasonRevoked     Reason = "revoked"     // the application revoked the secret before the mail was sent
+	ReasonNetwork     Reason = "network"     // no connection to the relay, or it broke
+	ReasonRelay       Reason = "relay"       // the relay fails, or its policy refuses us
+	ReasonCredentials Reason = "credentials" // the relay does not accept our login
+	ReasonMessage     Reason = "message"     // the relay refuses the message, or it cannot be composed
+	ReasonUnconfirmed Reason = "unconfirmed" // the message was sent, and the relay's reply was lost
+	ReasonRedis       Reason = "redis"       // the record could not be read or written
+	ReasonKeyRing     Reason = "key-ring"    // the key ring lacks the key that the mail began with
+	ReasonMalformed   Reason = "malformed"   // the task is invalid
+	ReasonNewer       Reason = "newer"       // the task is for a newer worker
+	ReasonLocked      Reason = "locked"      // another worker is sending the mail
+	ReasonRepeated    Reason = "repeated"    // the task came again after the mail had ended
+	ReasonStopping    Reason = "stopping"    // the worker was stopped during the attempt
+	ReasonFault       Reason = "fault"       // a bug in the worker; its log has the stack
+)
+
+// Reasons returns every [Reason].
+func Reasons() []Reason {
+	return []Reason{ReasonRecipient, ReasonLimited, ReasonLate, ReasonUsed, ReasonMisses, ReasonRevoked, ReasonNetwork, ReasonRelay,
+		ReasonCredentials, ReasonMessage, ReasonUnconfirmed, ReasonRedis, ReasonKeyRing, ReasonMalformed, ReasonNewer, ReasonLocked,
+		ReasonRepeated, ReasonStopping, ReasonFault}
+}
+
+// Status is what is known of a mail. Times are UTC; a zero time means that it has not happened.
 type Status struct {
-	ID      string `json:"id"`
-	Kind    Kind   `json:"kind,omitempty"` // empty while queued
-	Purpose string `json:"purpose,omitempty"`
-	State   State  `json:"state"`
-	// Credential is empty while no worker has made the secret.
-	Credential CredentialState `json:"credential,omitempty"`
-	// Reason says whose trouble the last failure was, in one word of a closed list: recipient, limited, late, used, misses,
-	// revoked, network, relay, credentials, message, unconfirmed, redis, key-ring, malformed, newer, locked, repeated,
-	// stopping, fault. The README explains them. Code and EnhancedCode are what the relay replied (RFC 5321, RFC 3463), if it did.
-	Reason       string    `json:"reason,omitempty"`
+	ID         string          `json:"id"`
+	Kind       Kind            `json:"kind,omitempty"` // empty while queued
+	Purpose    string          `json:"purpose,omitempty"`
+	State      State           `json:"state"`
+	Credential CredentialState `json:"credential,omitempty"` // empty for a mail that ended before a worker made its secret
+	Reason     Reason          `json:"reason,omitempty"`
+	// Code and EnhancedCode are the relay's last reply (RFC 5321 section 4.2, RFC 3463), if there was one.
 	Code         int       `json:"code,omitempty"`
 	EnhancedCode string    `json:"enhanced_code,omitempty"`
 	Relay        string    `json:"relay,omitempty"`
-	QueueID      string    `json:"queue_id,omitempty"` // the relay's own name for the mail
-	Sending      int       `json:"sending"`            // 0, and one more for every resend
-	Tries        int       `json:"tries"`
+	QueueID      string    `json:"queue_id,omitempty"` // the relay's name for the mail
+	Resends      int       `json:"resends"`            // how often it was sent again
+	Tries        int       `json:"tries"`              // attempts of this sending that counted
 	CreatedAt    time.Time `json:"created_at,omitzero"`
 	ExpiresAt    time.Time `json:"expires_at,omitzero"`
 	NextTry      time.Time `json:"next_try,omitzero"`
 	AcceptedAt   time.Time `json:"accepted_at,omitzero"`
-}
-
-// ErrNotFound says that no mail has this id, or that its record has gone: it lives until seven days past the expiry,
-// unless the workers' record_retention says otherwise.
-var ErrNotFound = errors.New("no mail with this id")
-
-// Status tells where the mail stands. The error is [ErrNotFound] or Redis trouble.
-func (c *Client) Status(ctx context.Context, id string) (Status, error) {
-	if !idPattern.MatchString(id) {
-		return Status{}, ErrNotFound
-	}
-	r, err := c.records.Status(ctx, id)
-	if errors.Is(err, record.ErrNotFound) {
-		s, queuedErr := c.queued(id)
-		if !errors.Is(queuedErr, ErrNotFound) {
-			return s, queuedErr
-		}
-		r, err = c.records.Status(ctx, id) // a worker may have opened and ended it between the two looks
-	}
-	if errors.Is(err, record.ErrNotFound) {
-		return Status{}, ErrNotFound
-	}
-	if err != nil {
-		return Status{}, fmt.Errorf("status of the mail: %w", err)
-	}
-	return Status{ID: id, Kind: Kind(r.Kind), Purpose: r.Purpose, State: State(r.State), Credential: CredentialState(r.Credential), Reason: r.Reason, Code: r.Code,
-		EnhancedCode: r.Enhanced, Relay: r.Relay, QueueID: r.QueueID, Sending: r.Sending, Tries: r.Tries,
-		CreatedAt: r.CreatedAt, ExpiresAt: r.ExpiresAt, NextTry: r.NextTry, AcceptedAt: r.AcceptedAt}, nil
-}
-
-// queued tells where a mail stands that has no record, because no worker has opened it yet.
-func (c *Client) queued(id string) (Status, error) {
-	info, err := c.queuedTask(id)
-	if err != nil {
-		return Status{}, err
-	}
-	s := Status{ID: id, State: Queued}
-	if info.State == asynq.TaskStateRetry { // left for a newer worker, or for better times
-		s.NextTry = info.NextProcessAt.UTC()
-	}
-	return s, nil
-}
-
-func (c *Client) queuedTask(id string) (*asynq.TaskInfo, error) {
-	for _, queue := range []string{QueueCodes, Queue} {
-		info, err := c.inspector.GetTaskInfo(queue, id)
-		if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("look for the mail in the queue: %w", err)
-		}
-		return info, nil
-	}
-	return nil, ErrNotFound
-}
-
-// Wait waits until the mail has ended and returns how. When ctx ends first, it returns ctx's error and the last status
-// it saw.
-func (c *Client) Wait(ctx context.Context, id string) (Status, error) {
-	var last Status
-	for s, err := range c.Watch(ctx, id) {
-		if err != nil {
-			return last, err
-		}
-		last = s
-	}
-	return last, nil
-}
-
-// Watch yields the mail's status now and whenever it has changed, until the mail has ended; or an error, and then
-// nothing more. It asks Redis 100 times a second at first and twice a second in the end.
-func (c *Client) Watch(ctx context.Context, id string) iter.Seq2[Status, error] {
-	return func(yield func(Status, error) bool) {
-		var last Status
-		pause := 10 * time.Millisecond
-		for {
-			s, err := c.Status(ctx, id)
-			if err != nil {
-				yield(Status{}, err)
-				return
-			}
-			if s != last && !yield(s, nil) || s.State.Ended() {
-				return
-			}
-			last = s
-			select {
-			case <-ctx.Done():
-				yield(Status{}, ctx.Err())
-				return
-			case <-time.After(pause):
-			}
-			pause = min(pause*5/4, 500*time.Millisecond)
-		}
-	}
 }

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/hibiken/asynq"
 )
 
 var update = flag.Bool("update", false, "write the golden payloads anew; what is in Redis outlives a deployment, so think twice")
@@ -21,7 +19,7 @@ var update = flag.Bool("update", false, "write the golden payloads anew; what is
 // goldenTasks are the payloads under testdata, by file name.
 func goldenTasks() map[string]Task {
 	created := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	seed := bytes.Repeat([]byte{0xab}, seedSize)
+	seed := bytes.Repeat([]byte{0xab}, SeedSize)
 	task := func(m Mail, life time.Duration) Task {
 		m.ExpiresIn = life
 		return Task{ID: "0123456789abcdefghjkmnpqrs", Mail: m, CreatedAt: created, ExpiresAt: created.Add(life), Seed: seed}
@@ -29,19 +27,20 @@ func goldenTasks() map[string]Task {
 	return map[string]Task{
 		"code.json": task(Mail{Kind: Code, To: "alice@example.com", Purpose: "sign-in"}, 10*time.Minute),
 		"key.json": task(Mail{Kind: Key, To: "alice@xn--bcher-kva.example", Purpose: "default", Locale: "pt-BR",
-			Context: Context{IP: "203.0.113.7", Agent: "Firefox on Linux", At: created}, Vars: map[string]string{"name": "Alice <&> Bob", "plan": "Größe"}}, 24*time.Hour),
+			Origin: Origin{IP: "203.0.113.7", Agent: "Firefox on Linux", At: created}, Vars: map[string]string{"name": "Alice <&> Bob", "plan": "Größe"}}, 24*time.Hour),
 		"totp.json":   task(Mail{Kind: TOTP, To: "alice@example.com", Purpose: "enrol", Account: "alice"}, time.Hour),
-		"resend.json": {ID: "0123456789abcdefghjkmnpqrs", Resend: 2},
+		"resend.json": {ID: "0123456789abcdefghjkmnpqrs", Resends: 2},
 	}
 }
 
-func TestGoldenPayloads(t *testing.T) {
+func TestEncode_WritesGoldenPayloads(t *testing.T) {
 	for name, want := range goldenTasks() {
 		path := filepath.Join("testdata", name)
-		body, err := want.encode()
+		task, err := want.Encode()
 		if err != nil {
 			t.Fatal(err)
 		}
+		body := task.Payload()
 		if *update {
 			if err := os.WriteFile(path, append(body, '\n'), 0o644); err != nil {
 				t.Fatal(err)
@@ -54,17 +53,17 @@ func TestGoldenPayloads(t *testing.T) {
 		if !bytes.Equal(bytes.TrimSpace(golden), body) {
 			t.Errorf("%s\n wrote %s\n want  %s", name, body, golden)
 		}
-		got, err := ParseTask(asynq.NewTask(Type, golden))
+		got, err := ParseTask(Type, golden)
 		if err != nil || !reflect.DeepEqual(got, want) {
 			t.Errorf("%s: read %+v, %v\nwant %+v", name, got, err, want)
 		}
 	}
 }
 
-func TestNewTaskAndParseTaskAreAPair(t *testing.T) {
+func TestParseTask_ReadsWhatNewTaskMakes(t *testing.T) {
 	for _, m := range []Mail{
 		{Kind: Code, To: "Alice@EXAMPLE.com"},
-		{Kind: Key, To: "alice@bücher.example", Purpose: "recovery", ExpiresIn: time.Hour, Locale: "de", Context: Context{IP: "2001:db8::1", Agent: "App"}},
+		{Kind: Key, To: "alice@bücher.example", Purpose: "recovery", ExpiresIn: time.Hour, Locale: "de", Origin: Origin{IP: "2001:db8::1", Agent: "App"}},
 		{Kind: TOTP, To: "alice@example.com", Account: "Alice", Vars: map[string]string{"name": "Alice"}},
 	} {
 		before := time.Now()
@@ -72,38 +71,38 @@ func TestNewTaskAndParseTaskAreAPair(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got, err := ParseTask(task)
+		got, err := ParseTask(task.Type(), task.Payload())
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got.ID != id || !idPattern.MatchString(id) || len(got.Seed) != seedSize {
+		if got.ID != id || !ValidID(id) || len(got.Seed) != SeedSize {
 			t.Errorf("got id %q (returned %q), seed of %d bytes", got.ID, id, len(got.Seed))
 		}
 		if got.CreatedAt.Before(before.Add(-time.Second)) || got.CreatedAt.After(time.Now()) || got.ExpiresAt.Sub(got.CreatedAt) != got.Mail.ExpiresIn {
 			t.Errorf("got created %v, expires %v, life %v", got.CreatedAt, got.ExpiresAt, got.Mail.ExpiresIn)
 		}
-		want, err := m.canonical(maxLife)
+		want, err := m.canonical(DefaultLives())
 		if err != nil {
 			t.Fatal(err)
 		}
-		want.Context.At = got.CreatedAt.Truncate(time.Second)
+		want.Origin.At = got.CreatedAt.Truncate(time.Second)
 		if !reflect.DeepEqual(got.Mail, want) {
 			t.Errorf("got %+v\nwant %+v", got.Mail, want)
 		}
 	}
 }
 
-func TestTwoTasksShareNeitherIdNorSeed(t *testing.T) {
+func TestNewTask_HasOwnIDAndSeed(t *testing.T) {
 	first, id1, _ := NewTask(Mail{Kind: Key, To: "alice@example.com"})
 	second, id2, _ := NewTask(Mail{Kind: Key, To: "alice@example.com"})
-	a, _ := ParseTask(first)
-	b, _ := ParseTask(second)
+	a, _ := ParseTask(Type, first.Payload())
+	b, _ := ParseTask(Type, second.Payload())
 	if id1 == id2 || bytes.Equal(a.Seed, b.Seed) {
 		t.Error("two mails have the same id or seed")
 	}
 }
 
-func TestIdempotencyKeyNamesOneMail(t *testing.T) {
+func TestNewTask_IdempotencyKeyNamesOneMail(t *testing.T) {
 	id := func(m Mail) string {
 		t.Helper()
 		_, id, err := NewTask(m)
@@ -132,13 +131,13 @@ func TestIdempotencyKeyNamesOneMail(t *testing.T) {
 	}
 }
 
-func TestValidateReportsEverythingAtOnce(t *testing.T) {
+func TestValidate_ReportsEverythingAtOnce(t *testing.T) {
 	err := Mail{Kind: "fax", To: "alice", Purpose: "Sign In", Account: "a:b", Locale: "!", IdempotencyKey: "a b",
-		Context: Context{IP: "1.2.3", Agent: "a\r\nb"}, Vars: map[string]string{"Name": "x", "ok": "a\nb"}}.Validate()
+		Origin: Origin{IP: "1.2.3", Agent: "a\r\nb"}, Vars: map[string]string{"Name": "x", "ok": "a\nb"}}.Validate()
 	if !errors.Is(err, ErrInvalid) {
 		t.Fatalf("got %v, want ErrInvalid", err)
 	}
-	for _, field := range []string{"kind", "to", "purpose", "account", "locale", "idempotency_key", "context.ip", "context.agent", "vars", "vars.ok"} {
+	for _, field := range []string{"kind", "to", "purpose", "account", "locale", "idempotency_key", "origin.ip", "origin.agent", "vars", "vars.ok"} {
 		if !strings.Contains(err.Error(), field+": ") && !strings.Contains(err.Error(), field+" ") {
 			t.Errorf("%q does not name %s", err, field)
 		}
@@ -148,7 +147,7 @@ func TestValidateReportsEverythingAtOnce(t *testing.T) {
 	}
 }
 
-func TestLife(t *testing.T) {
+func TestValidate_BoundsLife(t *testing.T) {
 	for _, test := range []struct {
 		kind Kind
 		life time.Duration
@@ -169,11 +168,12 @@ func TestLife(t *testing.T) {
 	}
 }
 
-func TestMalformedPayloads(t *testing.T) {
-	golden, err := goldenTasks()["key.json"].encode()
+func TestParseTask_RefusesMalformedPayloads(t *testing.T) {
+	key, err := goldenTasks()["key.json"].Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
+	golden := key.Payload()
 	with := func(field string, value any) []byte {
 		var p map[string]any
 		if err := json.Unmarshal(golden, &p); err != nil {
@@ -190,36 +190,36 @@ func TestMalformedPayloads(t *testing.T) {
 		body []byte
 		want error
 	}{
-		"empty":             {nil, ErrInvalid},
-		"not JSON":          {[]byte(canary), ErrInvalid},
-		"a list":            {[]byte(`[1]`), ErrInvalid},
-		"null":              {[]byte(`null`), ErrInvalid},
-		"two objects":       {append(bytes.Clone(golden), golden...), ErrInvalid},
-		"not UTF-8":         {bytes.Replace(golden, []byte("Firefox"), []byte("\xff\xfe"), 1), ErrInvalid},
-		"no version":        {with("v", nil), ErrInvalid},
-		"version 0":         {with("v", 0), ErrInvalid},
-		"version of later":  {with("v", 2), ErrNewer},
-		"later, all new":    {[]byte(`{"v":2,"envelope":{"x":[]}}`), ErrNewer},
-		"no id":             {with("id", nil), ErrInvalid},
-		"id with a brace":   {with("id", "0123456789abcdef}"), ErrInvalid},
-		"id too short":      {with("id", "0123456789abcde"), ErrInvalid},
-		"no seed":           {with("seed", nil), ErrInvalid},
-		"seed of 31":        {with("seed", base64.StdEncoding.EncodeToString(make([]byte, 31))), ErrInvalid},
-		"seed of 33":        {with("seed", base64.StdEncoding.EncodeToString(make([]byte, 33))), ErrInvalid},
-		"seed not base64":   {with("seed", canary+"!"), ErrInvalid},
-		"unknown kind":      {with("kind", "fax"), ErrInvalid},
-		"kind a number":     {with("kind", 7), ErrInvalid},
-		"to a list":         {with("to", []string{"alice@example.com"}), ErrInvalid},
-		"bad address":       {with("to", canary), ErrInvalid},
-		"no expiry":         {with("expires_at", nil), ErrInvalid},
-		"expiry not a date": {with("expires_at", canary), ErrInvalid},
-		"expires at birth":  {with("expires_at", "2026-11-23T12:00:00Z"), ErrInvalid},
-		"expires before":    {with("expires_at", "2026-11-22T12:00:00Z"), ErrInvalid},
-		"resend -1":         {[]byte(`{"v":1,"id":"0123456789abcdef","resend":-1}`), ErrInvalid},
-		"too large":         {with("more", strings.Repeat("x", maxPayload)), ErrInvalid},
-		"new field":         {with("brand_new", map[string]any{"x": 1}), nil},
+		"empty":                        {nil, ErrInvalid},
+		"not JSON":                     {[]byte(canary), ErrInvalid},
+		"a list":                       {[]byte(`[1]`), ErrInvalid},
+		"null":                         {[]byte(`null`), ErrInvalid},
+		"two objects":                  {append(bytes.Clone(golden), golden...), ErrInvalid},
+		"not UTF-8":                    {bytes.Replace(golden, []byte("Firefox"), []byte("\xff\xfe"), 1), ErrInvalid},
+		"no version":                   {with("v", nil), ErrInvalid},
+		"version 0":                    {with("v", 0), ErrInvalid},
+		"newer version":                {with("v", 2), ErrNewer},
+		"newer version, nothing known": {[]byte(`{"v":2,"envelope":{"x":[]}}`), ErrNewer},
+		"no id":                        {with("id", nil), ErrInvalid},
+		"id with a brace":              {with("id", "0123456789abcdef}"), ErrInvalid},
+		"id too short":                 {with("id", "0123456789abcde"), ErrInvalid},
+		"no seed":                      {with("seed", nil), ErrInvalid},
+		"seed of 31":                   {with("seed", base64.StdEncoding.EncodeToString(make([]byte, 31))), ErrInvalid},
+		"seed of 33":                   {with("seed", base64.StdEncoding.EncodeToString(make([]byte, 33))), ErrInvalid},
+		"seed not base64":              {with("seed", canary+"!"), ErrInvalid},
+		"unknown kind":                 {with("kind", "fax"), ErrInvalid},
+		"kind a number":                {with("kind", 7), ErrInvalid},
+		"to a list":                    {with("to", []string{"alice@example.com"}), ErrInvalid},
+		"bad address":                  {with("to", canary), ErrInvalid},
+		"no expiry":                    {with("expires_at", nil), ErrInvalid},
+		"expiry not a date":            {with("expires_at", canary), ErrInvalid},
+		"expires at birth":             {with("expires_at", "2026-11-23T12:00:00Z"), ErrInvalid},
+		"expires before":               {with("expires_at", "2026-11-22T12:00:00Z"), ErrInvalid},
+		"resend -1":                    {[]byte(`{"v":1,"id":"0123456789abcdef","resend":-1}`), ErrInvalid},
+		"too large":                    {with("more", strings.Repeat("x", maxPayload)), ErrInvalid},
+		"new field":                    {with("brand_new", map[string]any{"x": 1}), nil},
 	} {
-		_, err := ParseTask(asynq.NewTask(Type, test.body))
+		_, err := ParseTask(Type, test.body)
 		if !errors.Is(err, test.want) || (err == nil) != (test.want == nil) {
 			t.Errorf("%s: got %v, want %v", name, err, test.want)
 		}
@@ -227,7 +227,7 @@ func TestMalformedPayloads(t *testing.T) {
 			t.Errorf("%s: the error repeats a value: %v", name, err)
 		}
 	}
-	if _, err := ParseTask(asynq.NewTask(Type+"-v2", golden)); !errors.Is(err, ErrNewer) {
+	if _, err := ParseTask(Type+"-v2", golden); !errors.Is(err, ErrNewer) {
 		t.Errorf("a longer type: got %v, want ErrNewer", err)
 	}
 }
@@ -246,20 +246,21 @@ func FuzzParseTask(f *testing.F) {
 		f.Add(body)
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		first, err := ParseTask(asynq.NewTask(Type, body))
+		first, err := ParseTask(Type, body)
 		if err != nil {
 			return
 		}
-		written, err := first.encode()
+		written, err := first.Encode()
 		if err != nil {
 			t.Fatalf("read but not written: %v", err)
 		}
-		second, err := ParseTask(asynq.NewTask(Type, written))
+		second, err := ParseTask(Type, written.Payload())
 		if err != nil {
 			t.Fatalf("written but not read: %v", err)
 		}
-		if third, err := second.encode(); err != nil || !bytes.Equal(third, written) {
-			t.Errorf("wrote %s\nthen  %s, %v", written, third, err)
+		third, err := second.Encode()
+		if err != nil || !bytes.Equal(third.Payload(), written.Payload()) {
+			t.Errorf("wrote %s\nthen  %s, %v", written.Payload(), third.Payload(), err)
 		}
 	})
 }

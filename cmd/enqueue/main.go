@@ -1,4 +1,4 @@
-// Command enqueue puts mails into the queue, and tells how they went. See README.md, or enqueue --help.
+// Command enqueue queues mails, shows their status and verifies answers. See README.md, or enqueue --help.
 package main
 
 import (
@@ -17,15 +17,10 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 	"github.com/spf13/cobra"
 
+	"example.com/securemail"
+	"example.com/securemail/internal/cli"
 	"example.com/securemail/internal/config"
 	"example.com/securemail/tasks"
-)
-
-// Exit codes. 75 is EX_TEMPFAIL of sysexits.h: the answer could not be had, ask again later.
-const (
-	exitNo       = 1
-	exitUsage    = 2
-	exitTempFail = 75
 )
 
 func main() {
@@ -35,74 +30,55 @@ func main() {
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
-// errNo is for a question whose answer is no, and has been printed.
-var errNo = errors.New("no")
-
 func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, stderr io.Writer) int {
-	p := &program{environ: environ, stdin: stdin, stdout: stdout, stderr: stderr}
-	started := false // what fails before is wrong use
+	p := &program{settings: cli.Settings{Environ: environ}, stdin: stdin, stdout: stdout, stderr: stderr}
 	root := &cobra.Command{
 		Use:   "enqueue",
-		Short: "Has keys, codes and TOTP secrets mailed, tells how that went, and checks what was typed",
-		Long: `Has keys, codes and TOTP secrets mailed, tells how that went, and checks what was typed.
+		Short: "Mail keys, codes and TOTP secrets; show status; verify answers",
+		Long: `Mail keys, codes and TOTP secrets; show their status; verify answers.
 
-Exit codes: 0 yes, 1 no (such as refused, or a wrong answer), 2 wrong use, 75 could not tell (Redis out of reach, or the time was up).`,
+Exit codes: 0 success, 1 no (such as a refused mail, or a wrong answer), 2 wrong use or invalid
+settings, 75 temporary failure (Redis unreachable, or the time is up).`,
 		Example: `  enqueue key alice@example.com --wait
   enqueue code alice@example.com --purpose sign-in --expires-in 5m`,
-		Args:              noCommand,
-		Run:               func(*cobra.Command, []string) {}, // without it cobra shows the help, and calls that success
-		SilenceUsage:      true,
-		SilenceErrors:     true,
-		PersistentPreRun:  func(*cobra.Command, []string) { started = true },
-		CompletionOptions: cobra.CompletionOptions{HiddenDefaultCmd: true},
+		Args: noCommand,
+		Run:  func(*cobra.Command, []string) {}, // without it cobra shows the help, and calls that success
 	}
-	root.PersistentFlags().StringVar(&p.path, "config", "", "settings `FILE` (YAML); see deploy/config.example.yaml")
-	root.PersistentFlags().StringVar(&p.redisURL, "redis", "", "Redis `URL`, before file and environment (default: redis://127.0.0.1:6379)")
-	root.PersistentFlags().BoolVar(&p.json, "json", false, "one JSON object a line on standard output")
-	root.AddCommand(p.sendCommand(tasks.Key), p.sendCommand(tasks.Code), p.sendCommand(tasks.TOTP), p.statusCommand(),
-		p.verifyCommand(), p.resendCommand(), p.revokeCommand(), p.unlockCommand(), p.previewCommand())
+	p.settings.Flags(root, true)
+	root.PersistentFlags().BoolVar(&p.json, "json", false, "print one JSON object per line")
+	for _, kind := range tasks.Kinds() {
+		root.AddCommand(p.sendCommand(kind))
+	}
+	root.AddCommand(p.statusCommand(), p.verifyCommand(), p.resendCommand(), p.revokeCommand(), p.unlockCommand(), p.previewCommand())
 	root.SetFlagErrorFunc(flagError)
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-
-	command, err := root.ExecuteContextC(ctx)
-	switch {
-	case err == nil:
-		return 0
-	case errors.Is(err, errNo):
-		return exitNo
-	}
-	fmt.Fprintf(stderr, "enqueue: %v\n", err)
-	switch {
-	case !started:
-		fmt.Fprintf(stderr, "see: %s --help\n", command.CommandPath())
-		return exitUsage
-	case errors.Is(err, tasks.ErrInvalid), errors.As(err, new(wrongUse)):
-		return exitUsage
-	case isNo(err):
-		return exitNo
-	}
-	return exitTempFail
+	return cli.Run(ctx, root, args, stdout, stderr, func(err error) int {
+		switch {
+		case errors.Is(err, tasks.ErrInvalid):
+			return cli.ExitUsage
+		case isNo(err):
+			return cli.ExitNo
+		}
+		return cli.ExitTempFail
+	})
 }
 
-// isNo knows the errors that are an answer.
+// isNo reports whether an error is an answer.
 func isNo(err error) bool {
-	return errors.Is(err, tasks.ErrNotFound) || errors.Is(err, tasks.ErrStillSending) || tasks.IsRejected(err)
+	return errors.Is(err, tasks.ErrNotFound) || errors.Is(err, tasks.ErrStillSending) || errors.Is(err, tasks.ErrRejected)
 }
 
-// noCommand refuses what is no command. It does not repeat an address: this text may end up in a log.
+// noCommand refuses an unknown command. It does not repeat an address: this text may end up in a log.
 func noCommand(_ *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
-		return errors.New("say what to do, as in: enqueue key ADDRESS")
+		return errors.New("name a command, as in: enqueue key ADDRESS")
 	case strings.Contains(args[0], "@"):
-		return errors.New("say what to mail before the address: enqueue key ADDRESS, or code, or totp")
+		return errors.New("name what to mail before the address: enqueue key ADDRESS, or code, or totp")
 	}
 	return fmt.Errorf("unknown command %q", args[0])
 }
 
-// one wants a single argument, and says which.
+// one wants a single argument, and names it.
 func one(what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 {
@@ -120,81 +96,71 @@ func flagError(_ *cobra.Command, err error) error {
 	return err
 }
 
-// wrongUse marks an error that is mended on the command line or in the settings.
-type wrongUse struct{ error }
-
 // program is what all subcommands share.
 type program struct {
-	path, redisURL string
+	settings       cli.Settings
 	keyRing        string
 	json           bool
-	environ        []string
 	stdin          io.Reader
 	stdout, stderr io.Writer
 }
 
-func (p *program) settings() (config.Config, error) {
-	flags := map[string]string{}
-	if p.redisURL != "" {
-		flags["redis.url"] = p.redisURL
-	}
-	if p.keyRing != "" {
-		flags["keyring_file"] = p.keyRing
-	}
-	c, err := config.Load(config.Producer, p.path, p.environ, flags)
-	if err != nil {
-		return c, wrongUse{fmt.Errorf("these settings need mending:\n%w", err)}
-	}
-	return c, nil
+func (p *program) load() (config.Config, error) {
+	return p.settings.Load(config.Producer, map[string]string{"keyring_file": p.keyRing})
 }
 
-// connection is a Redis client, to be closed, and where it leads, for messages.
-type connection struct {
-	redis.UniversalClient
-	address string
+// session is a connected client.
+type session struct {
+	*securemail.Client
+	rdb     redis.UniversalClient // to be closed
+	address string                // of Redis, for messages
 }
 
-// connect returns a client for the settings, and its connection.
-func (p *program) connect() (*tasks.Client, connection, error) {
-	c, err := p.settings()
+func (s *session) Close() { s.rdb.Close() }
+
+// connect returns a client for the settings.
+func (p *program) connect() (*session, error) {
+	c, err := p.load()
 	if err != nil {
-		return nil, connection{}, err
+		return nil, err
 	}
 	return open(c)
 }
 
-// connectToCheck is connect with the key ring.
-func (p *program) connectToCheck() (*tasks.Client, connection, error) {
-	c, err := p.settings()
+// connectToVerify is connect with the key ring.
+func (p *program) connectToVerify() (*session, error) {
+	c, err := p.load()
 	if err != nil {
-		return nil, connection{}, err
+		return nil, err
 	}
 	if c.KeyRingFile == "" {
-		return nil, connection{}, wrongUse{errors.New("keyring_file (SECUREMAIL_KEYRING_FILE, --keyring): name the key ring file that the workers use")}
+		return nil, cli.Usage("keyring_file (SECUREMAIL_KEYRING_FILE, --keyring): name the key ring file that the workers use")
 	}
-	return open(c, tasks.WithKeyRingFile(c.KeyRingFile))
+	return open(c, securemail.WithKeyRingFile(c.KeyRingFile))
 }
 
 func (p *program) keyRingFlag(command *cobra.Command) {
 	command.Flags().StringVar(&p.keyRing, "keyring", "", "the workers' key ring `FILE`, before file and environment")
 }
 
-func open(c config.Config, more ...tasks.Option) (*tasks.Client, connection, error) {
-	rdb, err := c.Redis.ProducerClient()
+func open(c config.Config, options ...securemail.Option) (*session, error) {
+	rdb, err := c.Redis.Conn().ProducerClient()
 	if err != nil {
-		return nil, connection{}, wrongUse{err}
+		return nil, cli.UsageError{Err: err}
 	}
-	client, err := tasks.NewClient(rdb, append(more, tasks.WithMaxLife(tasks.Key, c.MaxLife.Key), tasks.WithMaxLife(tasks.Code, c.MaxLife.Code),
-		tasks.WithMaxLife(tasks.TOTP, c.MaxLife.TOTP))...)
+	for kind, life := range c.MaxLife {
+		options = append(options, securemail.WithMaxLife(kind, life))
+	}
+	client, err := securemail.NewClient(rdb, options...)
 	if err != nil {
 		rdb.Close()
-		return nil, connection{}, wrongUse{err}
+		return nil, cli.UsageError{Err: err}
 	}
-	return client, connection{rdb, c.Redis.Describe()}, nil
+	return &session{client, rdb, c.Redis.Conn().Describe()}, nil
 }
 
-// redisTrouble says which Redis could not be used, and why. The queue library's own text leads with its inner workings.
-func redisTrouble(rdb connection, err error) error {
+// explain says which Redis could not be used, and why. The queue library's own text leads with its inner workings.
+func (s *session) explain(err error) error {
 	var network *net.OpError
 	var reply redis.Error
 	switch {
@@ -205,8 +171,8 @@ func redisTrouble(rdb connection, err error) error {
 	case errors.As(err, &reply):
 		err = reply
 	}
-	return fmt.Errorf("redis.url: Redis at %s cannot be used: %w", rdb.address, err)
+	return fmt.Errorf("redis.url: Redis at %s cannot be used: %w", s.address, err)
 }
 
-// redisTime bounds one question to Redis: somebody sits at the terminal.
+// redisTime bounds one question to Redis: a person waits at the terminal.
 const redisTime = 10 * time.Second

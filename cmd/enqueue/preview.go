@@ -2,42 +2,44 @@ package main
 
 import (
 	"encoding/base64"
-	"errors"
 	"fmt"
-	"net/mail"
 	"os"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/spf13/cobra"
 
+	"example.com/securemail/internal/cli"
 	"example.com/securemail/internal/config"
+	"example.com/securemail/internal/mailaddr"
 	"example.com/securemail/internal/message"
-	"example.com/securemail/internal/worker"
 	"example.com/securemail/tasks"
 )
 
 func (p *program) previewCommand() *cobra.Command {
 	var format, out string
+	var names []string
+	for _, kind := range tasks.Kinds() {
+		names = append(names, string(kind.Kind))
+	}
 	command := &cobra.Command{
-		Use:       "preview key|code|totp",
-		Short:     "Writes a mail as it would be sent, with a secret that is nobody's",
-		ValidArgs: []string{"key", "code", "totp"},
-		Args: func(cmd *cobra.Command, args []string) error {
-			if len(args) != 1 || !slices.Contains(cmd.ValidArgs, args[0]) {
-				return errors.New("give one kind: key, code or totp")
+		Use:       "preview " + strings.Join(names, "|"),
+		Short:     "Print a mail as it would be sent, with a sample secret",
+		ValidArgs: names,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) != 1 || !slices.Contains(names, args[0]) {
+				return fmt.Errorf("give one kind: %s", strings.Join(names, ", "))
 			}
 			return nil
 		},
 		RunE: func(_ *cobra.Command, args []string) error {
-			c, err := p.settings()
+			c, err := p.load()
 			if err != nil {
 				return err
 			}
 			content, err := preview(c, tasks.Kind(args[0]), format)
 			if err != nil {
-				return wrongUse{err}
+				return cli.UsageError{Err: err}
 			}
 			if out == "" {
 				_, err = p.stdout.Write(content)
@@ -45,7 +47,7 @@ func (p *program) previewCommand() *cobra.Command {
 				err = os.WriteFile(out, content, 0o600)
 			}
 			if err != nil {
-				return wrongUse{err}
+				return cli.UsageError{Err: err}
 			}
 			return nil
 		},
@@ -56,12 +58,13 @@ func (p *program) previewCommand() *cobra.Command {
 }
 
 func preview(c config.Config, kind tasks.Kind, format string) ([]byte, error) {
-	from := c.Sender()
+	name, address := c.Sender()
+	from := message.Sender{Name: name, Address: address}
 	if c.From == "" {
-		from, c.Product = mail.Address{Name: "Example", Address: "no-reply@example.com"}, "Example"
+		from.Name, c.Product = "Example", "Example"
+		from.Address, _ = mailaddr.Parse("no-reply@example.com")
 	}
-	life := map[tasks.Kind]time.Duration{tasks.Key: c.MaxLife.Key, tasks.Code: c.MaxLife.Code, tasks.TOTP: c.MaxLife.TOTP}
-	m, err := worker.Sample(from, c.ReplyTo, c.Product, kind, life[kind], c.CodeDigits)
+	m, err := message.Sample(from, c.ReplyAddress(), c.Product, kind, c.MaxLife[kind], c.CodeDigits)
 	if err != nil {
 		return nil, err
 	}

@@ -14,27 +14,27 @@ func (p *program) resendCommand() *cobra.Command {
 	var timeout time.Duration
 	command := &cobra.Command{
 		Use:   "resend ID",
-		Short: "Sends a mail again, with the same secret",
+		Short: "Send a mail again, with the same secret",
 		Args:  one("id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, rdb, err := p.connect()
+			client, err := p.connect()
 			if err != nil {
 				return err
 			}
-			defer rdb.Close()
+			defer client.Close()
 			asking, cancel := context.WithTimeout(cmd.Context(), redisTime)
 			defer cancel()
 			if err := client.Resend(asking, args[0]); err != nil {
-				return redisTrouble(rdb, err)
+				return client.explain(err)
 			}
-			p.warnUnlessServed(rdb)
+			p.warnUnlessServed(client)
 			if !wait {
 				p.print(tasks.Status{ID: args[0], State: tasks.Queued})
 				return nil
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), timeout)
 			defer cancel()
-			return p.follow(ctx, client, rdb, args[0])
+			return p.follow(ctx, client, args[0])
 		},
 	}
 	waitFlags(command, &wait, &timeout)

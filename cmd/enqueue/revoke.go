@@ -11,27 +11,27 @@ import (
 func (p *program) revokeCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "revoke ID",
-		Short: "Makes what was mailed worthless, and stops a mail that is not sent yet",
+		Short: "Revoke a secret, and stop its mail if it is not sent yet",
 		Args:  one("id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, rdb, err := p.connect()
+			client, err := p.connect()
 			if err != nil {
 				return err
 			}
-			defer rdb.Close()
+			defer client.Close()
 			ctx, cancel := context.WithTimeout(cmd.Context(), redisTime)
 			defer cancel()
 			if err := client.Revoke(ctx, args[0]); err != nil {
-				return redisTrouble(rdb, err)
+				return client.explain(err)
 			}
 			s, err := client.Status(ctx, args[0])
 			if err != nil {
-				return redisTrouble(rdb, err)
+				return client.explain(err)
 			}
 			if p.json {
 				p.print(s)
 			} else {
-				fmt.Fprintln(p.stdout, s.Credential) // a used one stays used
+				fmt.Fprintln(p.stdout, s.Credential) // one that was verified stays so
 			}
 			return nil
 		},
@@ -41,18 +41,18 @@ func (p *program) revokeCommand() *cobra.Command {
 func (p *program) unlockCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "unlock ADDRESS",
-		Short: "Forgets the wrong answers of a recipient, and what counts against their limits",
+		Short: "Clear a recipient's wrong answers and mail limits",
 		Args:  one("address"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, rdb, err := p.connectToCheck()
+			client, err := p.connectToVerify()
 			if err != nil {
 				return err
 			}
-			defer rdb.Close()
+			defer client.Close()
 			ctx, cancel := context.WithTimeout(cmd.Context(), redisTime)
 			defer cancel()
 			if err := client.Unlock(ctx, args[0]); err != nil {
-				return redisTrouble(rdb, err)
+				return client.explain(err)
 			}
 			if p.json {
 				json.NewEncoder(p.stdout).Encode(map[string]bool{"unlocked": true})

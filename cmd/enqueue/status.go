@@ -14,22 +14,22 @@ func (p *program) statusCommand() *cobra.Command {
 	var watch bool
 	command := &cobra.Command{
 		Use:   "status ID",
-		Short: "Tells where a mail stands",
+		Short: "Show a mail's status",
 		Args:  one("id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			client, rdb, err := p.connect()
+			client, err := p.connect()
 			if err != nil {
 				return err
 			}
-			defer rdb.Close()
+			defer client.Close()
 			if watch {
-				return p.follow(cmd.Context(), client, rdb, args[0])
+				return p.follow(cmd.Context(), client, args[0])
 			}
 			ctx, cancel := context.WithTimeout(cmd.Context(), redisTime)
 			defer cancel()
 			s, err := client.Status(ctx, args[0])
 			if err != nil {
-				return redisTrouble(rdb, err)
+				return client.explain(err)
 			}
 			if p.json {
 				p.print(s)
@@ -39,7 +39,7 @@ func (p *program) statusCommand() *cobra.Command {
 			return nil
 		},
 	}
-	command.Flags().BoolVar(&watch, "watch", false, "print every state until the mail has ended; then exit 0 if it was accepted, 1 if not")
+	command.Flags().BoolVar(&watch, "watch", false, "print every state until the mail has ended; exit 0 if it was accepted, 1 if not")
 	return command
 }
 
@@ -57,7 +57,7 @@ func (p *program) table(s tasks.Status) {
 	}
 	row("id", s.ID)
 	row("state", string(s.State))
-	row("reason", s.Reason)
+	row("reason", string(s.Reason))
 	row("credential", string(s.Credential))
 	row("kind", string(s.Kind))
 	row("purpose", s.Purpose)

@@ -13,50 +13,52 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"example.com/securemail/internal/cli"
 	"example.com/securemail/tasks"
 )
 
 func (p *program) verifyCommand() *cobra.Command {
-	var a tasks.Answer
+	var ref tasks.Ref
 	command := &cobra.Command{
 		Use:   "verify ID",
-		Short: "Checks what somebody typed against what was mailed",
-		Long: `Checks what somebody typed against what was mailed. The answer comes from a prompt, or is one line of standard input;
-the command line is no place for it, because other users can see that.`,
+		Short: "Check an answer against what was mailed",
+		Long: `Check an answer against what was mailed. Type the answer at the prompt, or give it as one line of
+standard input. It is no argument, because other users of the machine can see arguments.`,
 		Args: one("id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if a.ID = args[0]; a.To == "" {
-				return wrongUse{errors.New("--to: name the address that it was mailed to")}
+			if ref.ID = args[0]; ref.To == "" {
+				return cli.Usage("--to: name the address that it was mailed to")
 			}
-			return p.verify(cmd.Context(), a)
+			return p.verify(cmd.Context(), ref)
 		},
 	}
-	command.Flags().StringVar(&a.To, "to", "", "the `ADDRESS` it was mailed to")
-	command.Flags().StringVar(&a.Purpose, "purpose", "", "what it was mailed for, a `WORD` such as sign-in (default: default)")
+	command.Flags().StringVar(&ref.To, "to", "", "the `ADDRESS` it was mailed to")
+	command.Flags().StringVar(&ref.Purpose, "purpose", "", "what it was mailed for, a `WORD` such as sign-in (default: default)")
 	p.keyRingFlag(command)
 	return command
 }
 
-// checked is the answer of enqueue verify with --json.
+// checked is what enqueue verify --json prints.
 type checked struct {
 	ID        string `json:"id"`
 	Answer    string `json:"answer"` // right, wrong or rejected
 	TriesLeft *int   `json:"tries_left,omitempty"`
 }
 
-func (p *program) verify(ctx context.Context, a tasks.Answer) error {
-	client, rdb, err := p.connectToCheck()
+func (p *program) verify(ctx context.Context, ref tasks.Ref) error {
+	client, err := p.connectToVerify()
 	if err != nil {
 		return err
 	}
-	defer rdb.Close()
-	if a.Typed, err = p.readAnswer(ctx); err != nil {
+	defer client.Close()
+	typed, err := p.readAnswer(ctx)
+	if err != nil {
 		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, redisTime)
 	defer cancel()
-	err = client.Verify(ctx, a)
-	answer := checked{ID: a.ID}
+	err = client.Verify(ctx, ref, typed)
+	answer := checked{ID: ref.ID}
 	var text string
 	var wrong *tasks.WrongError
 	switch {
@@ -65,10 +67,10 @@ func (p *program) verify(ctx context.Context, a tasks.Answer) error {
 	case errors.As(err, &wrong):
 		answer.Answer, answer.TriesLeft = "wrong", &wrong.TriesLeft
 		text = fmt.Sprintf("wrong  %d tries left", wrong.TriesLeft)
-	case tasks.IsRejected(err):
+	case errors.Is(err, tasks.ErrRejected):
 		answer.Answer, text = "rejected", "rejected  "+err.Error()
 	default:
-		return redisTrouble(rdb, err)
+		return client.explain(err)
 	}
 	if p.json {
 		json.NewEncoder(p.stdout).Encode(answer)
@@ -76,7 +78,7 @@ func (p *program) verify(ctx context.Context, a tasks.Answer) error {
 		fmt.Fprintln(p.stdout, text)
 	}
 	if err != nil {
-		return errNo
+		return cli.ErrNo
 	}
 	return nil
 }
@@ -91,10 +93,10 @@ func (p *program) readAnswer(ctx context.Context) (string, error) {
 	}
 	line, err := bufio.NewReader(io.LimitReader(p.stdin, maxAnswer)).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
-		return "", wrongUse{fmt.Errorf("standard input: %w", err)}
+		return "", cli.Usage("standard input: %w", err)
 	}
 	if line = strings.TrimSpace(line); line == "" {
-		return "", wrongUse{errors.New("the answer is missing: give it as one line of standard input, or type it at a terminal")}
+		return "", cli.Usage("the answer is missing: give it as one line of standard input, or type it at a terminal")
 	}
 	return line, nil
 }
@@ -102,7 +104,7 @@ func (p *program) readAnswer(ctx context.Context) (string, error) {
 func (p *program) prompt(ctx context.Context, terminal int) (string, error) {
 	before, err := term.GetState(terminal)
 	if err != nil {
-		return "", wrongUse{fmt.Errorf("the terminal: %w", err)}
+		return "", cli.Usage("the terminal: %w", err)
 	}
 	fmt.Fprint(p.stderr, "Answer: ")
 	defer fmt.Fprintln(p.stderr)
@@ -121,7 +123,7 @@ func (p *program) prompt(ctx context.Context, terminal int) (string, error) {
 		return "", errors.New("stopped; nothing was checked")
 	case l := <-typed:
 		if l.err != nil || len(strings.TrimSpace(string(l.text))) == 0 {
-			return "", wrongUse{errors.New("nothing was typed, and nothing was checked")}
+			return "", cli.Usage("nothing was typed, and nothing was checked")
 		}
 		return string(l.text), nil
 	}

@@ -10,21 +10,21 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"example.com/securemail/internal/cli"
 	"example.com/securemail/internal/config"
 	"example.com/securemail/internal/keyring"
 	"example.com/securemail/internal/message"
 	"example.com/securemail/internal/submission"
-	"example.com/securemail/internal/worker"
 	"example.com/securemail/tasks"
 )
 
-func checkCommand(settings func() (config.Config, error), stdout io.Writer) *cobra.Command {
+func checkCommand(settings *workerSettings, stdout io.Writer) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
-		Short: "Checks settings, key ring, Redis and the relay (name, TLS, login); sends nothing",
+		Short: "Check settings, key ring, Redis and the relay (name, TLS, login); send nothing",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := settings()
+			c, err := settings.load()
 			if err != nil {
 				return err
 			}
@@ -32,7 +32,7 @@ func checkCommand(settings func() (config.Config, error), stdout io.Writer) *cob
 			for _, part := range []struct {
 				name  string
 				check func(context.Context, config.Config) (string, error)
-			}{{"key ring", checkKeyRing}, {"redis", checkRedis}, {"relay", checkRelays}, {"mails", checkMails}} {
+			}{{"key ring", checkKeyRing}, {"redis", checkRedisServer}, {"relay", checkRelays}, {"mails", checkMails}} {
 				said, err := part.check(cmd.Context(), c)
 				if err != nil {
 					good = false
@@ -42,7 +42,7 @@ func checkCommand(settings func() (config.Config, error), stdout io.Writer) *cob
 				fmt.Fprintf(stdout, "ok    %-9s %s\n", part.name, said)
 			}
 			if !good {
-				return errReported
+				return cli.ErrNo
 			}
 			return nil
 		},
@@ -58,17 +58,17 @@ func checkKeyRing(_ context.Context, c config.Config) (string, error) {
 	return fmt.Sprintf("%s: key %s is active, %d in all", c.KeyRingFile, kid, len(ring.List())), nil
 }
 
-func checkRedis(ctx context.Context, c config.Config) (string, error) {
-	rdb, err := c.Redis.ProducerClient()
+func checkRedisServer(ctx context.Context, c config.Config) (string, error) {
+	rdb, err := c.Redis.Conn().ProducerClient()
 	if err != nil {
 		return "", err
 	}
 	defer rdb.Close()
-	warnings, err := askRedis(ctx, c.Redis, rdb)
+	warnings, err := checkRedis(ctx, c.Redis, rdb)
 	if err != nil {
 		return "", err
 	}
-	return strings.Join(append([]string{c.Redis.Describe() + " answers"}, warnings...), "\n                "), nil
+	return strings.Join(append([]string{c.Redis.Conn().Describe() + " answers"}, warnings...), "\n                "), nil
 }
 
 func checkRelays(ctx context.Context, c config.Config) (string, error) {
@@ -99,14 +99,14 @@ func describeCheck(relay submission.Relay, info submission.Info) string {
 }
 
 func checkMails(_ context.Context, c config.Config) (string, error) {
-	for _, kind := range []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP} {
-		mail, err := worker.Sample(c.Sender(), c.ReplyTo, c.Product, kind, time.Hour, c.CodeDigits)
-		if err != nil {
-			return "", fmt.Errorf("%s: %w", kind, err)
+	for _, kind := range tasks.Kinds() {
+		mail, err := message.Sample(sender(c), c.ReplyAddress(), c.Product, kind.Kind, time.Hour, c.CodeDigits)
+		if err == nil {
+			_, err = message.Compose(mail)
 		}
-		if _, err := message.Compose(mail); err != nil {
-			return "", fmt.Errorf("%s: %w", kind, err)
+		if err != nil {
+			return "", fmt.Errorf("%s: %w", kind.Kind, err)
 		}
 	}
-	return "a key, a code and a TOTP mail can be written with these settings", nil
+	return "a mail of every kind can be composed with these settings", nil
 }

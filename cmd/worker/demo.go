@@ -20,7 +20,7 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// What the secret of each kind looks like in the text of its mail.
+// secretPattern is what the secret of each kind looks like in the text of its mail.
 var secretPattern = map[tasks.Kind]*regexp.Regexp{
 	tasks.Key:  regexp.MustCompile(`\b[0-9A-HJKMNP-TV-Z]{5}(-[0-9A-HJKMNP-TV-Z]{5}){4}\b`),
 	tasks.Code: regexp.MustCompile(`\b[0-9]{4} [0-9]{4}\b`),

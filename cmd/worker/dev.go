@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 	"go.uber.org/zap"
 
+	"example.com/securemail"
 	"example.com/securemail/internal/config"
 	"example.com/securemail/internal/dev"
 	"example.com/securemail/internal/keyring"
@@ -29,7 +30,7 @@ func devCommand(stdout, stderr io.Writer) *cobra.Command {
 	var once bool
 	command := &cobra.Command{
 		Use:   "dev",
-		Short: "Everything in one process on loopback, nothing to install: Redis, a submission server, an inbox, the worker",
+		Short: "Run Redis, a submission server, an inbox and the worker in one process, on loopback",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			d := &devRun{stdout: stdout, stderr: stderr, adminAddr: adminAddr}
@@ -53,7 +54,7 @@ type devRun struct {
 	env            *dev.Env
 	settings       config.Config
 	log            *zap.Logger
-	arrived        int // mails that were looked at
+	arrived        int // mails that were checked
 }
 
 func (d *devRun) run(ctx context.Context, options dev.Options, once bool) error {
@@ -93,13 +94,13 @@ func (d *devRun) run(ctx context.Context, options dev.Options, once bool) error 
 		}
 	}
 	if once {
-		fmt.Fprintln(d.stdout, "\nAll six arrived as they should.")
+		fmt.Fprintln(d.stdout, "\nAll six mails arrived.")
 		return nil
 	}
 	return serve(ctx, d.settings, ports, true, d.log, d.announce)
 }
 
-// makeSettings are those of a worker whose world is this process.
+// makeSettings returns the settings of a worker whose servers are all in this process.
 func (d *devRun) makeSettings(ring string) (config.Config, error) {
 	if err := keyring.New(ring); err != nil {
 		return config.Config{}, err
@@ -160,23 +161,24 @@ func (d *devRun) demonstrate(ctx context.Context, relay submission.Relay) error 
 func (d *devRun) sendEachKind(ctx context.Context, relay submission.Relay) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	rdb, err := d.settings.Redis.ProducerClient()
+	rdb, err := d.settings.Redis.Conn().ProducerClient()
 	if err != nil {
 		return err
 	}
 	defer rdb.Close()
-	client, err := tasks.NewClient(rdb)
+	client, err := securemail.NewClient(rdb)
 	if err != nil {
 		return err
 	}
-	for _, kind := range []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP} {
+	for _, info := range tasks.Kinds() {
+		kind := info.Kind
 		mail := tasks.Mail{Kind: kind, To: "alice@example.com", Purpose: "demo", Vars: map[string]string{"name": "Alice"}}
 		begun := time.Now()
-		id, err := client.Send(ctx, mail)
+		receipt, err := client.Send(ctx, mail)
 		if err != nil {
 			return err
 		}
-		status, err := client.Wait(ctx, id)
+		status, err := client.Wait(ctx, receipt.ID)
 		if err != nil {
 			return fmt.Errorf("%s through %s: %w; it was %s %s", kind, relay.Name, err, status.State, status.Reason)
 		}
@@ -191,7 +193,7 @@ func (d *devRun) sendEachKind(ctx context.Context, relay submission.Relay) error
 	return nil
 }
 
-// announce says where everything is and what to type next.
+// announce prints where everything is and what to type next.
 func (d *devRun) announce(adminAddr string) {
 	redisFlag := ""
 	if d.env.RedisAddr() != "127.0.0.1:6379" {
@@ -207,9 +209,9 @@ In a second terminal:
   go run ./cmd/enqueue key alice@example.com --wait%s
   go run ./cmd/enqueue code alice@example.com --purpose sign-in --wait%s
   go run ./cmd/enqueue totp alice@example.com --wait%s
-  go run ./cmd/enqueue key alice+550@example.com --wait%s     (a relay that refuses)
+  go run ./cmd/enqueue key alice+550@example.com --wait%s     (the relay refuses it)
   go run ./cmd/enqueue verify ID --to alice@example.com --purpose sign-in --keyring %s%s     (then type the code)
 
-Ctrl-C stops it when the mails in hand have ended, a second one at once. Nothing is kept.
+Ctrl-C finishes in-flight mails and exits, a second one exits at once. Nothing is kept.
 `, d.env.InboxURL(), adminAddr, d.settings.Admin.Password.Reveal(), adminAddr, d.env.RedisAddr(), redisFlag, redisFlag, redisFlag, redisFlag, d.settings.KeyRingFile, redisFlag)
 }

@@ -16,7 +16,7 @@ func keyringCommand(stdout io.Writer) *cobra.Command {
 	var path string
 	var ifMissing bool
 	command := &cobra.Command{
-		Use: "keyring", Short: "Makes and rotates the key ring, the only secret file of the system",
+		Use: "keyring", Short: "Create and rotate the key ring, the only secret file of the system",
 		Args: func(*cobra.Command, []string) error {
 			return errors.New("say what to do: new, add, activate, remove or list")
 		},
@@ -26,23 +26,23 @@ func keyringCommand(stdout io.Writer) *cobra.Command {
 	command.MarkPersistentFlagRequired("output")
 
 	create := &cobra.Command{
-		Use: "new -o FILE", Short: "Makes a key ring; never overwrites one", Args: cobra.NoArgs,
+		Use: "new -o FILE", Short: "Create a key ring; never overwrite one", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			err := keyring.New(path)
 			if ifMissing && errors.Is(err, fs.ErrExist) {
-				_, err = keyring.Load(path) // what is there has to be of use
+				_, err = keyring.Load(path) // it has to be valid
 				return err
 			}
 			if err == nil {
-				fmt.Fprintf(stdout, "%s: made. Back it up: without it nothing that was mailed can be checked.\n", path)
+				fmt.Fprintf(stdout, "%s: created. Back it up: without it no mailed secret can be verified.\n", path)
 			}
 			return err
 		},
 	}
-	create.Flags().BoolVar(&ifMissing, "if-missing", false, "succeed if there is a good one already")
+	create.Flags().BoolVar(&ifMissing, "if-missing", false, "succeed if a valid one exists already")
 
 	command.AddCommand(create, &cobra.Command{
-		Use: "add -o FILE", Short: "Adds a key, which is not used yet", Args: cobra.NoArgs,
+		Use: "add -o FILE", Short: "Add a key, which is not used yet", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			kid, err := keyring.Add(path)
 			if err == nil {
@@ -51,7 +51,7 @@ func keyringCommand(stdout io.Writer) *cobra.Command {
 			return err
 		},
 	}, &cobra.Command{
-		Use: "activate KEY-ID -o FILE", Short: "Makes new mails use a key", Args: cobra.ExactArgs(1),
+		Use: "activate KEY-ID -o FILE", Short: "Use a key for new mails", Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			err := keyring.Activate(path, args[0])
 			if err == nil {
@@ -60,7 +60,7 @@ func keyringCommand(stdout io.Writer) *cobra.Command {
 			return err
 		},
 	}, &cobra.Command{
-		Use: "remove KEY-ID -o FILE", Short: "Removes a key that no living mail needs any more", Args: cobra.ExactArgs(1),
+		Use: "remove KEY-ID -o FILE", Short: "Remove a key that no live secret needs any more", Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			err := keyring.Remove(path, args[0])
 			if err == nil {
@@ -69,7 +69,7 @@ func keyringCommand(stdout io.Writer) *cobra.Command {
 			return err
 		},
 	}, &cobra.Command{
-		Use: "list -o FILE", Short: "Lists the keys without showing them", Args: cobra.NoArgs,
+		Use: "list -o FILE", Short: "List the keys without showing them", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			ring, err := keyring.Load(path)
 			if err != nil {

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"context"
 	"crypto/x509"
 	"fmt"
 	"os"
@@ -11,12 +10,12 @@ import (
 	"go.uber.org/zap"
 
 	"example.com/securemail/internal/config"
-	"example.com/securemail/internal/record"
+	"example.com/securemail/internal/limits"
 	"example.com/securemail/internal/submission"
 )
 
-// tryTimeout bounds one try: a whole conversation with the last relay, and with those before it what comes before the
-// final dot, since only until then a mail goes on to the next.
+// tryTimeout bounds one attempt: a whole conversation with the last relay, and with those before it what comes before the
+// final dot, because only until then a mail goes on to the next relay.
 func tryTimeout(c config.Config, relays int) time.Duration {
 	return c.Timeouts.Total + time.Duration(relays-1)*(c.Timeouts.Total-c.Timeouts.FinalReply)
 }
@@ -71,41 +70,29 @@ func describe(relays []submission.Relay) []string {
 	return all
 }
 
-// allowance asks Redis for the limits of the relays that have some, and gives back what was not used.
-func allowance(c config.Config, records *record.Store) (allow func(context.Context, string) (time.Duration, error), unused func(context.Context, string)) {
-	limits := map[string]record.Limit{}
+// relayLimits are the limits of the relays that have some, by name.
+func relayLimits(c config.Config) map[string]limits.Limit {
+	all := map[string]limits.Limit{}
 	for _, s := range c.RelayList() {
 		if s.PerSecond > 0 || s.PerDay > 0 {
-			limits[s.Name] = record.Limit{PerSecond: s.PerSecond, PerDay: s.PerDay}
+			all[s.Name] = limits.Limit{PerSecond: s.PerSecond, PerDay: s.PerDay}
 		}
 	}
-	allow = func(ctx context.Context, relay string) (time.Duration, error) {
-		limit, limited := limits[relay]
-		if !limited {
-			return 0, nil
-		}
-		return records.Allow(ctx, relay, limit)
-	}
-	unused = func(ctx context.Context, relay string) {
-		if limit, limited := limits[relay]; limited {
-			records.Unallow(ctx, relay, limit) // where it fails it stays counted, which errs on the relay's side
-		}
-	}
-	return allow, unused
+	return all
 }
 
-// relayChanged says in the log and in the metrics when a relay is left alone, and when it is back.
+// relayChanged logs and counts when a relay's circuit opens and closes.
 func relayChanged(log *zap.Logger, registry prometheus.Registerer) func(relay string, open bool, cause error, until time.Time) {
-	left := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "securemail_relay_left_alone",
-		Help: "1 while a relay is left alone because of its failures."}, []string{"relay"})
-	registry.MustRegister(left)
+	circuit := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "securemail_relay_circuit_open",
+		Help: "1 while a relay is suspended because of its failures."}, []string{"relay"})
+	registry.MustRegister(circuit)
 	return func(relay string, open bool, cause error, until time.Time) {
 		if open {
-			left.WithLabelValues(relay).Set(1)
-			log.Error("relay left alone", zap.String("relay", relay), zap.Time("until", until.UTC().Truncate(time.Second)), zap.Error(cause))
+			circuit.WithLabelValues(relay).Set(1)
+			log.Error("relay suspended", zap.String("relay", relay), zap.Time("until", until.UTC().Truncate(time.Second)), zap.Error(cause))
 			return
 		}
-		left.WithLabelValues(relay).Set(0)
-		log.Info("relay back", zap.String("relay", relay))
+		circuit.WithLabelValues(relay).Set(0)
+		log.Info("relay resumed", zap.String("relay", relay))
 	}
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -16,81 +15,63 @@ import (
 	"go.uber.org/zap/zapcore"
 
 	"example.com/securemail/internal/admin"
+	"example.com/securemail/internal/cli"
 	"example.com/securemail/internal/config"
 	"example.com/securemail/internal/keyring"
-	"example.com/securemail/internal/record"
+	"example.com/securemail/internal/limits"
+	"example.com/securemail/internal/message"
+	"example.com/securemail/internal/redisconn"
 	"example.com/securemail/internal/submission"
 	"example.com/securemail/internal/worker"
-	"example.com/securemail/tasks"
 )
 
-// settingsFrom returns what reads the settings once the flags are parsed.
-func settingsFrom(path, redisURL *string, allowVolatile *bool, environ []string) func() (config.Config, error) {
-	return func() (config.Config, error) {
-		flags := map[string]string{}
-		if *redisURL != "" {
-			flags["redis.url"] = *redisURL
-		}
-		if *allowVolatile {
-			flags["redis.allow_volatile"] = "true"
-		}
-		c, err := config.Load(config.Worker, *path, environ, flags)
-		if err != nil {
-			return c, wrongUse{fmt.Errorf("these settings need mending:\n%w", err)}
-		}
-		return c, nil
-	}
-}
-
-func runCommand(settings func() (config.Config, error), stderr io.Writer) *cobra.Command {
+func runCommand(settings *workerSettings, stderr io.Writer) *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
-		Short: "The daemon (also without any command). SIGTERM lets the mails in hand finish, a second one quits",
+		Short: "Run the daemon (also without a command). SIGTERM finishes in-flight mails, a second one exits",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := settings()
+			c, err := settings.load()
 			if err != nil {
 				return err
 			}
 			if _, err := checkMails(cmd.Context(), c); err != nil {
-				return wrongUse{fmt.Errorf("from or product: no mail can be written with these settings: %w", err)}
+				return cli.Usage("from or product: no mail can be composed with these settings: %w", err)
 			}
 			relays, err := relaysOf(c)
 			if err != nil {
-				return wrongUse{err}
+				return cli.UsageError{Err: err}
 			}
 			return serve(cmd.Context(), c, relays, false, newLog(c.Log, stderr), nil)
 		},
 	}
 }
 
-// serve is the whole wiring of a worker: each line needs the ones above it. It returns when ctx has ended and the mails
-// in hand have too. development is for worker dev, whose Redis may forget and whose recipients have no limits. started, if
-// not nil, is told when tasks are being taken.
+// serve is the whole wiring of a worker: each line needs the ones above it. It returns when ctx has ended and the in-flight
+// mails have too. development is for worker dev, whose Redis may forget and whose recipients have no limits. started, if
+// not nil, is called when tasks are being taken.
 func serve(ctx context.Context, c config.Config, relays []submission.Relay, development bool, log *zap.Logger, started func(adminAddr string)) error {
-	defer log.Sync()                                                                         // stderr cannot be synced everywhere, and then has nothing to lose
-	redis.SetLogger(redisLog{log.WithOptions(zap.WithCaller(false)).Named("redis").Sugar()}) // it is the process's only one
+	defer log.Sync()                                                                         // stderr cannot be synced everywhere, and then has nothing buffered
+	redis.SetLogger(redisLog{log.WithOptions(zap.WithCaller(false)).Named("redis").Sugar()}) // the process has one
 
 	ring, err := keyring.Open(c.KeyRingFile)
 	if err != nil {
-		return wrongUse{fmt.Errorf("keyring_file: %w", err)}
+		return cli.Usage("keyring_file: %w", err)
 	}
-	rdb, err := c.Redis.WorkerClient(c.Concurrency)
+	rdb, err := c.Redis.Conn().WorkerClient(c.Concurrency)
 	if err != nil {
-		return wrongUse{err}
+		return cli.UsageError{Err: err}
 	}
 	defer rdb.Close()
 	metrics := prometheus.NewRegistry()
 	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	records := record.NewStore(rdb, c.RecordRetention)
-	allow, unused := allowance(c, records)
-	set, err := submission.NewRelays(relays, submission.Options{Allow: allow, Unused: unused, Changed: relayChanged(log, metrics)})
+	set, err := submission.NewRelays(relays, submission.Options{Limits: limits.NewPerRelay(rdb, relayLimits(c)), Changed: relayChanged(log, metrics)})
 	if err != nil {
-		return wrongUse{fmt.Errorf("smtp: %w", err)}
+		return cli.Usage("smtp: %w", err)
 	}
 	defer set.Close()
 	if !development {
-		warnings, err := askRedis(ctx, c.Redis, rdb) // after all that can be said without Redis
+		warnings, err := checkRedis(ctx, c.Redis, rdb) // after all that can be checked without Redis
 		if err != nil {
 			return err
 		}
@@ -105,10 +86,10 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, deve
 		Relays:        set,
 		TryTimeout:    tryTimeout(c, len(relays)),
 		StopOnUnknown: c.OnUnknown == "stop",
-		From:          c.Sender(),
-		ReplyTo:       c.ReplyTo,
+		From:          sender(c),
+		ReplyTo:       c.ReplyAddress(),
 		Product:       c.Product,
-		MaxLife:       map[tasks.Kind]time.Duration{tasks.Key: c.MaxLife.Key, tasks.Code: c.MaxLife.Code, tasks.TOTP: c.MaxLife.TOTP},
+		MaxLife:       c.MaxLife,
 		CodeDigits:    c.CodeDigits,
 		Retention:     c.RecordRetention,
 		Concurrency:   c.Concurrency,
@@ -116,7 +97,7 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, deve
 		Log:           log,
 		Metrics:       metrics,
 	})
-	monitoring, err := c.Redis.ProducerClient() // fails fast, so that a scrape is answered while Redis is away
+	monitoring, err := c.Redis.Conn().ProducerClient() // fails fast, so that a scrape is answered while Redis is unreachable
 	if err != nil {
 		return err
 	}
@@ -147,21 +128,25 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, deve
 	return err
 }
 
-// askRedis reports Redis being out of reach, in a few seconds rather than after all the patience of the worker's client, and
-// one that would lose mails. The warnings are about what can be lived with.
-func askRedis(ctx context.Context, c config.Redis, rdb redis.UniversalClient) (warnings []string, err error) {
-	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
-	defer cancel()
-	warnings, err = worker.CheckRedis(ctx, rdb)
+// checkRedis reports a Redis that is unreachable, within seconds instead of as long as the worker's client retries, and
+// one that would lose mails.
+func checkRedis(ctx context.Context, c config.Redis, rdb redis.UniversalClient) (warnings []string, err error) {
+	warnings, err = redisconn.Check(ctx, rdb)
 	switch {
-	case errors.Is(err, worker.ErrVolatile) && c.AllowVolatile:
+	case errors.Is(err, redisconn.ErrVolatile) && c.AllowVolatile:
 		return append(warnings, err.Error()), nil
-	case errors.Is(err, worker.ErrVolatile):
-		return nil, wrongUse{fmt.Errorf("redis.url: %w\nor start with --allow-volatile (redis.allow_volatile), and accept the loss", err)}
+	case errors.Is(err, redisconn.ErrVolatile):
+		return nil, cli.Usage("redis.url: %w\nor start with --allow-volatile (redis.allow_volatile), and accept the loss", err)
 	case err != nil:
-		return nil, tempFail{fmt.Errorf("redis.url: Redis at %s cannot be used: %w", c.Describe(), err)}
+		return nil, tempFail{fmt.Errorf("redis.url: Redis at %s cannot be used: %w", c.Conn().Describe(), err)}
 	}
 	return warnings, nil
+}
+
+// sender is the From setting as mails have it.
+func sender(c config.Config) message.Sender {
+	name, address := c.Sender()
+	return message.Sender{Name: name, Address: address}
 }
 
 func newLog(c config.Log, w io.Writer) *zap.Logger {
@@ -181,7 +166,7 @@ func newLog(c config.Log, w io.Writer) *zap.Logger {
 	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level), zap.ErrorOutput(zapcore.Lock(zapcore.AddSync(w))))
 }
 
-// redisLog takes what go-redis says about its connections.
+// redisLog logs what go-redis reports about its connections.
 type redisLog struct{ *zap.SugaredLogger }
 
 func (l redisLog) Printf(_ context.Context, format string, args ...any) { l.Warnf(format, args...) }

@@ -1,7 +1,7 @@
-// Package admin is the worker's own listener, for whoever operates it: is the process alive, does it work, how much,
-// and what is in the queues.
+// Package admin is the worker's own listener, for operators: is the process alive, does it work, how much does it do, and
+// what is in the queues.
 //
-//	/livez     200 while the process runs; asks nobody
+//	/livez     200 while the process runs; checks no dependency
 //	/readyz    200 while the worker takes tasks and reaches Redis, 503 with the reason otherwise
 //	/metrics   Prometheus
 //	/monitor   asynqmon, read-only, behind a password, with payloads cut down to what is no secret
@@ -19,7 +19,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/hibiken/asynqmon"
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -51,7 +50,7 @@ func Listen(c Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("admin.addr: cannot listen on %s; free that port or set another: %w", c.Addr, err)
 	}
-	c.Metrics.MustRegister(&queues{asynq.NewInspectorFromRedisClient(c.Redis)})
+	c.Metrics.MustRegister(&queues{c.Redis})
 	s := &Server{listener: listener}
 	s.http = &http.Server{
 		Handler:           routes(c),
@@ -112,9 +111,9 @@ func routes(c Config) http.Handler {
 		fmt.Fprintln(w, "ok")
 	})
 	mux.Handle("GET /metrics", promhttp.HandlerFor(c.Metrics, promhttp.HandlerOpts{}))
-	monitor := monitor(c)
-	mux.Handle("/monitor", monitor)
-	mux.Handle("/monitor/", monitor)
+	pages := monitor(c)
+	mux.Handle("/monitor", pages)
+	mux.Handle("/monitor/", pages)
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintln(w, "/livez /readyz /metrics /monitor")
 	})
@@ -167,14 +166,14 @@ func monitor(c Config) http.Handler {
 // describe is what /monitor shows of a payload: neither the recipient nor anything that belongs to them, nor the seed.
 // Of a malformed one it shows nothing at all: what stands in its fields may not be what belongs there.
 func describe(taskType string, payload []byte) string {
-	t, err := tasks.ParseTask(asynq.NewTask(taskType, payload))
+	t, err := tasks.ParseTask(taskType, payload)
 	switch {
 	case errors.Is(err, tasks.ErrNewer):
 		return "not shown: another type, or a newer version"
 	case err != nil:
 		return "not shown: malformed, see the worker's log"
-	case t.Resend > 0:
-		return fmt.Sprintf("resend %d", t.Resend)
+	case t.Resends > 0:
+		return fmt.Sprintf("resend %d", t.Resends)
 	}
 	return fmt.Sprintf("%s for %s, until %s", t.Mail.Kind, t.Mail.Purpose, t.ExpiresAt.Format(time.RFC3339))
 }

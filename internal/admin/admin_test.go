@@ -16,6 +16,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"example.com/securemail"
 	"example.com/securemail/internal/admin"
 	"example.com/securemail/internal/secret"
 	"example.com/securemail/internal/testserver"
@@ -173,7 +174,7 @@ func TestMetrics(t *testing.T) {
 
 	without(scrape(), "asynq_") // an empty Redis: no queue exists
 
-	client, err := tasks.NewClient(r.As(testserver.Producer))
+	client, err := securemail.NewClient(r.As(testserver.Producer))
 	if err != nil {
 		t.Fatal(err)
 	}

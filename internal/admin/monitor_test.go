@@ -170,7 +170,7 @@ func dump(t *testing.T, r *testserver.Redis) []string {
 // private is a mail full of what belongs to its recipient.
 func private(purpose string) tasks.Mail {
 	return tasks.Mail{Kind: tasks.TOTP, To: "alice.liddell@private.example", Purpose: purpose, Account: "alice-account",
-		Vars: map[string]string{"name": "Alice Pleasance"}, Context: tasks.Context{IP: "2001:db8::77", Agent: "RabbitHole/1.0"}}
+		Vars: map[string]string{"name": "Alice Pleasance"}, Origin: tasks.Origin{IP: "2001:db8::77", Agent: "RabbitHole/1.0"}}
 }
 
 func enqueue(t *testing.T, queue *asynq.Client, purpose string, options ...asynq.Option) *asynq.TaskInfo {
@@ -203,12 +203,12 @@ func TestMonitorShowsNoRecipient(t *testing.T) {
 		}
 		info := enqueue(t, queue, state, options...)
 		ids[state] = info.ID
-		task, err := tasks.ParseTask(asynq.NewTask(info.Type, info.Payload))
+		task, err := tasks.ParseTask(info.Type, info.Payload)
 		if err != nil {
 			t.Fatal(err)
 		}
 		m := task.Mail
-		shown[state] = []string{m.To, "alice.liddell", m.Account, m.Vars["name"], m.Context.IP, m.Context.Agent, string(task.Seed),
+		shown[state] = []string{m.To, "alice.liddell", m.Account, m.Vars["name"], m.Origin.IP, m.Origin.Agent, string(task.Seed),
 			base64.StdEncoding.EncodeToString(task.Seed), base64.URLEncoding.EncodeToString(task.Seed), hex.EncodeToString(task.Seed)}
 	}
 	// A malformed task must not tell what it could not place; another's task is not ours to show.
@@ -226,7 +226,7 @@ func TestMonitorShowsNoRecipient(t *testing.T) {
 	server := asynq.NewServerFromRedisClient(r.As(testserver.Worker), asynq.Config{Queues: map[string]int{tasks.Queue: 1}, TaskCheckInterval: 10 * time.Millisecond,
 		LogLevel: asynq.FatalLevel, RetryDelayFunc: func(int, error, *asynq.Task) time.Duration { return time.Hour }})
 	err := server.Start(asynq.HandlerFunc(func(_ context.Context, task *asynq.Task) error {
-		parsed, err := tasks.ParseTask(task)
+		parsed, err := tasks.ParseTask(task.Type(), task.Payload())
 		if err != nil {
 			return err
 		}

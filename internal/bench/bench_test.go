@@ -3,7 +3,6 @@ package bench_test
 import (
 	"context"
 	"fmt"
-	"net/mail"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,12 +17,13 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
-	"example.com/securemail/internal/config"
+	"example.com/securemail"
+	"example.com/securemail/internal/harness"
 	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/redisconn"
 	"example.com/securemail/internal/secret"
 	"example.com/securemail/internal/submission"
 	"example.com/securemail/internal/testserver"
-	"example.com/securemail/internal/worker"
 	"example.com/securemail/tasks"
 )
 
@@ -33,8 +33,6 @@ const (
 	connections = 20
 	product     = "Example"
 )
-
-var from = mail.Address{Name: "Example", Address: "no-reply@example.com"}
 
 // relay is where the mails go: a port of the sink.
 func (s *sink) relay(mode submission.TLSMode) submission.Relay {
@@ -55,7 +53,7 @@ func startRedis(t testing.TB, fsync string, args ...string) *testserver.Redis {
 // client is a client with the worker's own settings.
 func client(t testing.TB, url string) redis.UniversalClient {
 	t.Helper()
-	rdb, err := config.Redis{URL: secret.New(url)}.WorkerClient(32)
+	rdb, err := redisconn.Config{URL: secret.New(url)}.WorkerClient(32)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -65,7 +63,7 @@ func client(t testing.TB, url string) redis.UniversalClient {
 // fill queues n mails, each to another recipient.
 func fill(t testing.TB, rdb redis.UniversalClient, kind tasks.Kind, n int) {
 	t.Helper()
-	producer, err := tasks.NewClient(rdb)
+	producer, err := securemail.NewClient(rdb)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +88,7 @@ func fill(t testing.TB, rdb redis.UniversalClient, kind tasks.Kind, n int) {
 // sample is a mail with all that an application would say.
 func sample(kind tasks.Kind) tasks.Mail {
 	return tasks.Mail{Kind: kind, To: "alice@example.com", Purpose: "sign-in", Vars: map[string]string{"name": "Alice"},
-		Context: tasks.Context{IP: "203.0.113.7", Agent: "Firefox on Linux", At: time.Now()}}
+		Origin: tasks.Origin{IP: "203.0.113.7", Agent: "Firefox on Linux", At: time.Now()}}
 }
 
 // counter is where the log goes, a file as it would in production, one line for each run of a task. Each value of it must be
@@ -135,29 +133,10 @@ func (c *counter) log() *zap.Logger {
 // startWorker starts a worker as cmd/worker would, and returns what counts its accepted mails, and what stops it.
 func startWorker(t testing.TB, url string, relay submission.Relay, ring string, log *zap.Logger) (*prometheus.Registry, func()) {
 	t.Helper()
-	keys, err := keyring.Open(ring)
-	if err != nil {
-		t.Fatal(err)
-	}
-	relays, err := submission.NewRelays([]submission.Relay{relay}, submission.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	rdb, metrics := client(t, url), prometheus.NewRegistry()
-	w := worker.New(worker.Config{Redis: rdb, KeyRing: keys, Relays: relays, TryTimeout: 3 * time.Minute, From: from, Product: product,
-		MaxLife:    map[tasks.Kind]time.Duration{tasks.Key: 24 * time.Hour, tasks.Code: 10 * time.Minute, tasks.TOTP: 24 * time.Hour},
-		CodeDigits: 8, Retention: 7 * 24 * time.Hour, Concurrency: concurrency, Log: log, Metrics: metrics})
-	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := w.Run(ctx); err != nil {
-			t.Error(err)
-		}
-	})
-	return metrics, func() {
-		cancel()
-		running.Wait()
-		relays.Close()
+	rdb := client(t, url)
+	w := harness.StartWorker(t, harness.Config{Redis: rdb, KeyRing: ring, Log: log, Relays: []submission.Relay{relay}, Concurrency: concurrency})
+	return w.Metrics, func() {
+		w.Stop()
 		rdb.Close()
 	}
 }

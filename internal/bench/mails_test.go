@@ -16,9 +16,10 @@ import (
 
 	"github.com/skip2/go-qrcode"
 
+	"example.com/securemail/internal/harness"
+	"example.com/securemail/internal/mailaddr"
 	"example.com/securemail/internal/message"
 	"example.com/securemail/internal/submission"
-	"example.com/securemail/internal/worker"
 	"example.com/securemail/tasks"
 )
 
@@ -75,9 +76,9 @@ func BenchmarkMails(b *testing.B) {
 }
 
 // composed is a mail as the worker writes it.
-func composed(t testing.TB, kind tasks.Kind) message.Mail {
+func composed(t testing.TB, kind tasks.Kind) message.Content {
 	t.Helper()
-	m, err := worker.Sample(from, "", product, kind, time.Hour, 8)
+	m, err := message.Sample(harness.Sender(t), mailaddr.Address{}, product, kind, time.Hour, 8)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -180,7 +181,8 @@ func TestHarness(t *testing.T) {
 		t.Error("a matrix took no time")
 	}
 	h := newChecker(t, "unix")
-	if err := h.client.Verify(context.Background(), h.answer(t)); err != nil {
+	a := h.answer(t)
+	if err := h.client.Verify(context.Background(), a.Ref, a.typed); err != nil {
 		t.Error(err)
 	}
 	if !strings.Contains(string(s.Certificate), "CERTIFICATE") {

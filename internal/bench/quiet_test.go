@@ -13,6 +13,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"example.com/securemail"
 	"example.com/securemail/internal/submission"
 	"example.com/securemail/internal/testserver"
 	"example.com/securemail/tasks"
@@ -27,7 +28,7 @@ func BenchmarkIdle(b *testing.B) {
 	count := newCounter(b, 1)
 	_, stop := startWorker(b, server.URL, s.relay(submission.ImplicitTLS), newRing(b), count.log())
 	defer stop()
-	producer, err := tasks.NewClient(server.Client)
+	producer, err := securemail.NewClient(server.Client)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -96,7 +97,7 @@ func BenchmarkMemory(b *testing.B) {
 		server := startRedis(b, "everysec")
 		fill(b, server.Client, tasks.Key, mails)
 		cmd := exec.Command(program)
-		cmd.Env = append(os.Environ(), "SECUREMAIL_REDIS_URL="+server.URL, "SECUREMAIL_KEYRING_FILE="+newRing(b), "SECUREMAIL_FROM="+from.Address,
+		cmd.Env = append(os.Environ(), "SECUREMAIL_REDIS_URL="+server.URL, "SECUREMAIL_KEYRING_FILE="+newRing(b), "SECUREMAIL_FROM=no-reply@example.com",
 			"SECUREMAIL_PRODUCT="+product, "SECUREMAIL_CONCURRENCY=64", "SECUREMAIL_ADMIN_ADDR=127.0.0.1:0", "SECUREMAIL_SMTP_HOST="+relay.Host,
 			"SECUREMAIL_SMTP_PORT="+strconv.Itoa(relay.Port), "SECUREMAIL_SMTP_TLS=implicit", "SECUREMAIL_SMTP_CA_FILE="+ca,
 			"SECUREMAIL_SMTP_USERNAME=user", "SECUREMAIL_SMTP_PASSWORD=password", "SECUREMAIL_SMTP_MAX_CONNECTIONS=64")

@@ -12,6 +12,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"example.com/securemail"
 	"example.com/securemail/internal/credential"
 	"example.com/securemail/internal/keyring"
 	"example.com/securemail/internal/record"
@@ -23,7 +24,7 @@ import (
 type checker struct {
 	rdb     redis.UniversalClient
 	ring    string
-	client  *tasks.Client
+	client  *securemail.Client
 	records *record.Store
 }
 
@@ -49,7 +50,7 @@ func newChecker(t testing.TB, network string) *checker {
 	c := &checker{rdb: redis.NewClient(options), ring: newRing(t)}
 	t.Cleanup(func() { c.rdb.Close() })
 	var err error
-	if c.client, err = tasks.NewClient(c.rdb, tasks.WithKeyRingFile(c.ring)); err != nil {
+	if c.client, err = securemail.NewClient(c.rdb, securemail.WithKeyRingFile(c.ring)); err != nil {
 		t.Fatal(err)
 	}
 	c.records = record.NewStore(c.rdb, 7*24*time.Hour)
@@ -65,8 +66,14 @@ func (c distantConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
+// answer is what a person typed, and what it is an answer to.
+type answer struct {
+	tasks.Ref
+	typed string
+}
+
 // answer is the right one to a key that a worker has just mailed.
-func (c *checker) answer(t testing.TB) tasks.Answer {
+func (c *checker) answer(t testing.TB) answer {
 	t.Helper()
 	ring, err := keyring.Load(c.ring)
 	if err != nil {
@@ -74,19 +81,19 @@ func (c *checker) answer(t testing.TB) tasks.Answer {
 	}
 	kid, key := ring.Active()
 	id := rand.Text()
-	p := credential.Params{Kind: credential.Key, ID: id, Purpose: "sign-in", To: id + "@example.com", Seed: make([]byte, 32)}
+	p := credential.Params{Kind: tasks.Key, ID: id, Purpose: "sign-in", To: id + "@example.com", Seed: make([]byte, 32)}
 	rand.Read(p.Seed)
 	cred, err := credential.Derive(key, p)
 	if err != nil {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	_, err = c.records.Open(t.Context(), record.Mail{ID: id, Kind: "key", Purpose: p.Purpose, Seed: p.Seed, KeyID: kid, Sealed: make([]byte, 400),
+	_, err = c.records.Open(t.Context(), record.Entry{ID: id, Kind: "key", Purpose: p.Purpose, Seed: p.Seed, KeyID: kid, Sealed: make([]byte, 400),
 		CreatedAt: now, ExpiresAt: now.Add(time.Hour), Address: record.AddressTag(ring.Recipients(), id, p.To)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return tasks.Answer{ID: id, Purpose: p.Purpose, To: p.To, Typed: cred.Display().Reveal()}
+	return answer{tasks.Ref{ID: id, Purpose: p.Purpose, To: p.To}, cred.Display().Reveal()}
 }
 
 // BenchmarkVerify checks right answers, one after the other or 32 at a time, and calls as many empty scripts. One after the
@@ -104,13 +111,13 @@ func BenchmarkVerify(b *testing.B) {
 				}
 				var bare, ours time.Duration
 				for b.Loop() {
-					answers := make(chan tasks.Answer, calls)
+					answers := make(chan answer, calls)
 					for range calls {
 						answers <- app.answer(b)
 					}
 					for range calls / c.turn {
 						bare += times(b, c.callers, c.turn, func(ctx context.Context) error { return script.EvalSha(ctx, app.rdb, nil).Err() })
-						ours += times(b, c.callers, c.turn, func(ctx context.Context) error { return app.client.Verify(ctx, <-answers) })
+						ours += times(b, c.callers, c.turn, func(ctx context.Context) error { a := <-answers; return app.client.Verify(ctx, a.Ref, a.typed) })
 					}
 				}
 				n := float64(calls * b.N)

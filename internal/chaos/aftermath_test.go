@@ -16,6 +16,7 @@ import (
 	"github.com/hibiken/asynq"
 	"github.com/redis/go-redis/v9"
 
+	"example.com/securemail"
 	"example.com/securemail/internal/otpauth"
 	"example.com/securemail/tasks"
 )
@@ -42,7 +43,7 @@ func (s *site) examine() *checker {
 	s.stop()
 	l := ledgers{P: readBook[offered](s.t, filepath.Join(s.dir, "P")), W: s.trace.all(), S: readBook[taken](s.t, filepath.Join(s.dir, "S"))}
 	for _, w := range s.workers {
-		l.Log = append(l.Log, readLog(s.t, w.log)...)
+		l.Log = append(l.Log, readLog(s.t, w.Log)...)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
@@ -66,7 +67,7 @@ func (s *site) laws(c *checker) {
 func (s *site) aftermath(ctx context.Context, l ledgers) aftermath {
 	s.t.Helper()
 	a := aftermath{states: map[string]tasks.State{}, queued: map[string]bool{}, answers: map[string][2]string{}}
-	client, err := tasks.NewClient(s.rdb, tasks.WithKeyRingFile(s.ring))
+	client, err := securemail.NewClient(s.rdb, securemail.WithKeyRingFile(s.ring))
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -138,17 +139,17 @@ func (s *site) sample(l ledgers) (all []mailed) {
 }
 
 // answerTwice types the right answer two times.
-func (m mailed) answerTwice(ctx context.Context, client *tasks.Client) (told [2]string) {
+func (m mailed) answerTwice(ctx context.Context, client *securemail.Client) (told [2]string) {
 	typed := m.secret
 	if m.kind == tasks.TOTP {
 		typed = otpauth.Code(m.raw(), time.Now())
 	}
 	for i := range told {
-		err := client.Verify(ctx, tasks.Answer{ID: m.id, To: m.to, Purpose: "chaos", Typed: typed})
+		err := client.Verify(ctx, tasks.Ref{ID: m.id, To: m.to, Purpose: "chaos"}, typed)
 		switch {
 		case err == nil:
 			told[i] = "right"
-		case tasks.IsRejected(err):
+		case errors.Is(err, tasks.ErrRejected):
 			told[i] = "rejected"
 		default:
 			told[i] = err.Error()

@@ -13,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"example.com/securemail"
 	"example.com/securemail/internal/testserver"
 	"example.com/securemail/tasks"
 )
@@ -87,9 +88,9 @@ func mastersOfDie(t *testing.T, l *lab, r replicated, waits bool) (row string) {
 	busy := pick(l, 500*time.Millisecond, 50*time.Millisecond) // so that mails are waiting when the master dies
 	s.receiver.hook(hooks{reply: func(taken) { time.Sleep(busy) }})
 	s.start()
-	var options []tasks.Option
+	var options []securemail.Option
 	if waits {
-		options = append(options, tasks.WithReplicas(r.n, time.Second))
+		options = append(options, securemail.WithReplicas(r.n, time.Second))
 	}
 	var over atomic.Bool
 	produced := background(func() {

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"example.com/securemail/internal/harness"
 )
 
 // workersAreKilled kills workers at random while mails are in flight, and restarts others with SIGTERM, under load. Nothing is
@@ -33,13 +35,13 @@ func workersAreKilled(t *testing.T, l *lab, report *table) {
 	for pace := every * time.Duration(mails/kills); len(all) < kills && s.ctx.Err() == nil && !t.Failed(); {
 		time.Sleep(rand.N(2 * pace)) // a pace
 		w := s.workers[rand.N(len(s.workers))]
-		s.until("a mail is in flight", func() bool { return s.trace.inFlight(w.pid()) > 0 })
-		k := killed{w.pid(), time.Now()}
-		w.kill()
+		s.until("a mail is in flight", func() bool { return s.trace.inFlight(w.Pid()) > 0 })
+		k := killed{w.Pid(), time.Now()}
+		w.Kill()
 		if s.trace.inFlight(k.pid) > 0 { // or its last mail had ended in the same moment
 			all = append(all, k)
 		}
-		w.start("")
+		w.Start("")
 		if len(all)%5 == 0 { // a rolling restart in between
 			restarts++
 			s.restart(s.workers[rand.N(len(s.workers))])
@@ -73,15 +75,15 @@ type killed struct {
 }
 
 // restart stops a worker with SIGTERM while it has a mail in hand, and starts it again.
-func (s *site) restart(w *process) {
+func (s *site) restart(w *harness.Process) {
 	s.t.Helper()
-	pid := w.pid()
+	pid := w.Pid()
 	s.until("a mail is in flight", func() bool { return s.trace.inFlight(pid) > 0 })
-	w.stop()
+	w.Stop()
 	if n := s.trace.inFlight(pid); n > 0 {
 		s.t.Errorf("a worker that was asked to stop left %d mails in the middle", n)
 	}
-	w.start("")
+	w.Start("")
 }
 
 // backInWork returns how long it took until each mail that was in flight was taken up by another run, sorted.
@@ -119,12 +121,12 @@ func workersDieAtEveryFailpoint(t *testing.T, l *lab, report *table) {
 			dieAt(s, w, point.name, func() { p.send(s.ctx, fmt.Sprintf("%s-%d", point.number, n), mailKinds[n%len(mailKinds)]) })
 		}
 		if l.full { // or what comes back from one point might die at the next
-			w.start("")
+			w.Start("")
 			s.drain()
-			w.stop()
+			w.Stop()
 		}
 	}
-	w.start("")
+	w.Start("")
 	s.drain()
 	c := s.examine()
 	s.laws(c)
@@ -142,12 +144,12 @@ func workersDieAtEveryFailpoint(t *testing.T, l *lab, report *table) {
 }
 
 // dieAt sends one mail and has the worker die when the mail gets to the point.
-func dieAt(s *site, w *process, point string, send func()) {
+func dieAt(s *site, w *harness.Process, point string, send func()) {
 	s.t.Helper()
 	if point != "reply" {
-		w.start(point)
+		w.Start(point)
 		send()
-		w.died()
+		w.Died()
 		return
 	}
 	held, release := make(chan struct{}, 1), make(chan struct{})
@@ -155,14 +157,14 @@ func dieAt(s *site, w *process, point string, send func()) {
 		held <- struct{}{}
 		<-release
 	}})
-	w.start("")
+	w.Start("")
 	send()
 	select {
 	case <-held:
 	case <-s.ctx.Done():
 		s.t.Error("the mail did not come to the receiver")
 	}
-	w.kill()
+	w.Kill()
 	s.receiver.hook(hooks{})
 	close(release)
 }

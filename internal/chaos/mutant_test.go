@@ -22,25 +22,25 @@ func brokenWorkersAreCaught(t *testing.T, l *lab, _ *table) {
 		point          string // where it dies
 		law            int
 	}{
-		{"forgets that a mail was accepted", "handler.go",
-			`err := r.records.Accept(ctx, r.attempt, r.result)`,
+		{"forgets that a mail was accepted", "outcome.go",
+			`err := r.records.Accept(ctx, r.attempt, o.result)`,
 			`err := error(nil)`, "recorded", 4},
 		{"makes a new secret for every try", "compose.go",
 			`Seed: a.Seed,`,
 			`Seed: append(a.Seed[:31:31], a.Seed[31]+byte(a.Try-1)),`, "accepted", 3},
 		{"acknowledges before it sends", "handler.go",
 			`r.receipt, err = turn.Submit(`,
-			"r.accept(ctx)\n\tr.receipt, err = turn.Submit(", "before-dot", 1},
+			"r.accept(ctx, r.receipt)\n\tr.receipt, err = turn.Submit(", "before-dot", 1},
 	} {
 		all.Go(func() {
 			t.Run(broken.name, func(t *testing.T) {
 				s, _ := newSite(t, l.limit())
 				w := s.addWorker(l.buildWorker(t, testserver.Overlay(t, "../worker/"+broken.file, broken.old, broken.new)), s.url, 1)
-				w.start(broken.point)
+				w.Start(broken.point)
 				id, _ := s.newProducer().send(s.ctx, "broken", tasks.Key)
-				w.died()
+				w.Died()
 				s.timePasses(id)
-				w.start("")
+				w.Start("")
 				s.drain()
 				c := s.examine()
 				if !slices.Contains(lawsOf(c.found), broken.law) {

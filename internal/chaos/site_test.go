@@ -13,8 +13,10 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
-	"example.com/securemail/internal/config"
+	"example.com/securemail"
+	"example.com/securemail/internal/harness"
 	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/redisconn"
 	"example.com/securemail/internal/secret"
 	"example.com/securemail/internal/testserver"
 	"example.com/securemail/tasks"
@@ -33,7 +35,7 @@ type site struct {
 	p        *book
 	trace    *trace
 	receiver *receiver
-	workers  []*process
+	workers  []*harness.Process
 
 	mu  sync.Mutex
 	ids map[string]string // by recipient
@@ -68,11 +70,11 @@ func newSiteOver(t *testing.T, limit time.Duration, url string, rdb redis.Univer
 }
 
 // addWorker returns a worker of the site that has not started. It reaches Redis by the URL.
-func (s *site) addWorker(binary, redisURL string, concurrency int) *process {
+func (s *site) addWorker(binary, redisURL string, concurrency int) *harness.Process {
 	name := fmt.Sprintf("worker-%d", len(s.workers))
-	p := &process{t: s.t, name: name, binary: binary, log: filepath.Join(s.dir, name)}
+	p := &harness.Process{T: s.t, Name: name, Binary: binary, Log: filepath.Join(s.dir, name)}
 	in := func(file string) string { return filepath.Join(s.dir, file) }
-	p.environ = append(os.Environ(), "SECUREMAIL_REDIS_URL="+redisURL, "SECUREMAIL_KEYRING_FILE="+s.ring, "SECUREMAIL_FROM=Example <no-reply@example.com>",
+	p.Environ = append(os.Environ(), "SECUREMAIL_REDIS_URL="+redisURL, "SECUREMAIL_KEYRING_FILE="+s.ring, "SECUREMAIL_FROM=Example <no-reply@example.com>",
 		"SECUREMAIL_SMTP_HOST=127.0.0.1", fmt.Sprintf("SECUREMAIL_SMTP_PORT=%d", s.receiver.port), "SECUREMAIL_SMTP_TLS=implicit",
 		"SECUREMAIL_SMTP_CA_FILE="+in("ca"), "SECUREMAIL_SMTP_USERNAME="+name, "SECUREMAIL_SMTP_PASSWORD_FILE="+in("password"),
 		"SECUREMAIL_ADMIN_ADDR=127.0.0.1:0", fmt.Sprintf("SECUREMAIL_CONCURRENCY=%d", concurrency), "TRACE="+in("W"))
@@ -84,10 +86,10 @@ func (s *site) addWorker(binary, redisURL string, concurrency int) *process {
 func (s *site) start() {
 	s.t.Helper()
 	for _, w := range s.workers {
-		w.start("")
+		w.Start("")
 	}
 	for _, w := range s.workers {
-		s.until(w.name+" has started", w.started)
+		s.until(w.Name+" has started", w.Started)
 	}
 }
 
@@ -95,8 +97,8 @@ func (s *site) start() {
 func (s *site) stop() {
 	var stopping sync.WaitGroup
 	for _, w := range s.workers {
-		if w.running != nil {
-			stopping.Go(w.stop)
+		if w.Running() {
+			stopping.Go(w.Stop)
 		}
 	}
 	stopping.Wait()
@@ -108,19 +110,19 @@ var mailKinds = []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP}
 // producer sends mails, and writes P.
 type producer struct {
 	*site
-	client *tasks.Client
+	client *securemail.Client
 }
 
 // newProducer returns a producer with a client of its own, as an application has it.
-func (s *site) newProducer(options ...tasks.Option) *producer {
+func (s *site) newProducer(options ...securemail.Option) *producer {
 	s.t.Helper()
 	url := strings.Replace(s.url, "//"+testserver.Worker+":", "//"+testserver.Producer+":", 1)
-	rdb, err := config.Redis{URL: secret.New(url)}.ProducerClient()
+	rdb, err := redisconn.Config{URL: secret.New(url)}.ProducerClient()
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Cleanup(func() { rdb.Close() })
-	client, err := tasks.NewClient(rdb, options...)
+	client, err := securemail.NewClient(rdb, options...)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -161,7 +163,7 @@ func (p *producer) send(ctx context.Context, name string, kind tasks.Kind) (id s
 
 // produce sends mails at a pace from several producers until over, and waits until the last is acknowledged. name gives the
 // n-th its name, and ends with n.
-func (s *site) produce(producers int, every time.Duration, name func(n int) string, over func(n int) bool, options ...tasks.Option) {
+func (s *site) produce(producers int, every time.Duration, name func(n int) string, over func(n int) bool, options ...securemail.Option) {
 	type mail struct {
 		name string
 		kind tasks.Kind

@@ -9,13 +9,16 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/mail"
-	"strings"
 	"time"
 
+	"example.com/securemail/internal/mailaddr"
+	"example.com/securemail/internal/redisconn"
 	"example.com/securemail/internal/secret"
+	"example.com/securemail/tasks"
 )
 
 // Config is every setting there is. A koanf tag is the setting's name in the file.
@@ -27,9 +30,9 @@ type Config struct {
 	Product         string          `koanf:"product"`
 	SMTP            SMTP            `koanf:"smtp"`
 	Relays          map[string]SMTP `koanf:"relays"`
-	Timeouts        Timeouts        `koanf:"timeouts"`
+	Timeouts        SMTPTimeouts    `koanf:"timeouts"`
 	OnUnknown       string          `koanf:"on_unknown"`
-	MaxLife         MaxLife         `koanf:"max_life"`
+	MaxLife         tasks.Lives     `koanf:"max_life"`
 	CodeDigits      int             `koanf:"code_digits"`
 	RecordRetention time.Duration   `koanf:"record_retention"`
 	Concurrency     int             `koanf:"concurrency"`
@@ -65,20 +68,13 @@ type SMTP struct {
 	PerDay             int           `koanf:"per_day"`
 }
 
-// Timeouts bound the phases of one SMTP conversation.
-type Timeouts struct {
+// SMTPTimeouts bound the phases of one SMTP conversation.
+type SMTPTimeouts struct {
 	Connect    time.Duration `koanf:"connect"`
 	Command    time.Duration `koanf:"command"`
 	Data       time.Duration `koanf:"data"`
 	FinalReply time.Duration `koanf:"final_reply"`
 	Total      time.Duration `koanf:"total"`
-}
-
-// MaxLife is the ceiling of each kind's life, and its default.
-type MaxLife struct {
-	Key  time.Duration `koanf:"key"`
-	Code time.Duration `koanf:"code"`
-	TOTP time.Duration `koanf:"totp"`
 }
 
 // Admin is the worker's own listener.
@@ -97,9 +93,9 @@ type Log struct {
 func defaults() Config {
 	return Config{
 		Redis:           Redis{URL: secret.New("redis://127.0.0.1:6379")},
-		Timeouts:        Timeouts{Connect: 10 * time.Second, Command: 30 * time.Second, Data: 30 * time.Second, FinalReply: 2 * time.Minute, Total: 3 * time.Minute},
+		Timeouts:        SMTPTimeouts{Connect: 10 * time.Second, Command: 30 * time.Second, Data: 30 * time.Second, FinalReply: 2 * time.Minute, Total: 3 * time.Minute},
 		OnUnknown:       "retry",
-		MaxLife:         MaxLife{Key: 24 * time.Hour, Code: 10 * time.Minute, TOTP: 24 * time.Hour},
+		MaxLife:         tasks.DefaultLives(),
 		CodeDigits:      8,
 		RecordRetention: 7 * 24 * time.Hour,
 		Concurrency:     32,
@@ -108,7 +104,7 @@ func defaults() Config {
 	}
 }
 
-// Need is who asks for the settings, and with it which ones must be there.
+// Need says which settings must be there.
 type Need int
 
 const (
@@ -124,23 +120,17 @@ func (c *Config) complete(need Need) error {
 	wrong := func(key, format string, args ...any) {
 		errs = append(errs, fmt.Errorf("%s (%s): %s", key, envName(key), fmt.Sprintf(format, args...)))
 	}
-	c.Redis.check(wrong)
-	for _, limit := range []struct {
-		key  string
-		life time.Duration
-	}{{"max_life.key", c.MaxLife.Key}, {"max_life.code", c.MaxLife.Code}, {"max_life.totp", c.MaxLife.TOTP}} {
-		if limit.life < time.Minute || limit.life > 31*24*time.Hour {
-			wrong(limit.key, "%v is not between 1m and 744h (31 days)", limit.life)
+	c.Redis.Conn().Validate(wrong)
+	for _, kind := range tasks.Kinds() {
+		if life := c.MaxLife[kind.Kind]; life < time.Minute || life > 31*24*time.Hour {
+			wrong("max_life."+string(kind.Kind), "%v is not between 1m and 744h (31 days)", life)
 		}
 	}
 	if c.From != "" {
-		if from, err := mail.ParseAddress(c.From); err != nil {
-			wrong("from", `it is not an address; write it like: Example <no-reply@example.com>`)
-		} else if c.Product == "" {
-			c.Product = from.Name
-			if c.Product == "" {
-				c.Product = from.Address[strings.LastIndex(from.Address, "@")+1:]
-			}
+		if name, address, err := parseSender(c.From); err != nil {
+			wrong("from", "%v; write it like: Example <no-reply@example.com>", err)
+		} else {
+			c.Product = cmp.Or(c.Product, name, address.Domain())
 		}
 	}
 	if need == Worker {
@@ -157,8 +147,8 @@ func (c *Config) completeWorker(wrong func(key, format string, args ...any)) {
 		wrong("from", "name the sender, like: Example <no-reply@example.com>")
 	}
 	if c.ReplyTo != "" {
-		if to, err := mail.ParseAddress(c.ReplyTo); err != nil || to.Address != c.ReplyTo {
-			wrong("reply_to", "write the bare address, without a name and angle brackets")
+		if _, err := mailaddr.Parse(c.ReplyTo); err != nil {
+			wrong("reply_to", "%v", err)
 		}
 	}
 	c.completeRelays(wrong)
@@ -188,7 +178,7 @@ func (c *Config) completeWorker(wrong func(key, format string, args ...any)) {
 	}
 }
 
-func (t Timeouts) check(wrong func(key, format string, args ...any)) {
+func (t SMTPTimeouts) check(wrong func(key, format string, args ...any)) {
 	for _, f := range []struct {
 		key         string
 		value, most time.Duration
@@ -204,10 +194,25 @@ func (t Timeouts) check(wrong func(key, format string, args ...any)) {
 }
 
 // Sender returns the From setting in its two parts. It is valid after [Load].
-func (c *Config) Sender() mail.Address {
-	from, err := mail.ParseAddress(c.From)
-	if err != nil {
-		return mail.Address{}
-	}
-	return *from
+func (c *Config) Sender() (name string, address mailaddr.Address) {
+	name, address, _ = parseSender(c.From)
+	return name, address
 }
+
+// ReplyAddress returns the ReplyTo setting, zero if there is none. It is valid after [Load].
+func (c *Config) ReplyAddress() mailaddr.Address {
+	address, _ := mailaddr.Parse(c.ReplyTo)
+	return address
+}
+
+func parseSender(from string) (name string, address mailaddr.Address, err error) {
+	parsed, err := mail.ParseAddress(from)
+	if err != nil {
+		return "", address, errors.New("it is not an address")
+	}
+	address, err = mailaddr.Parse(parsed.Address)
+	return parsed.Name, address, err
+}
+
+// Conn is what package redisconn needs to connect.
+func (r Redis) Conn() redisconn.Config { return redisconn.Config{URL: r.URL, CAFile: r.CAFile} }

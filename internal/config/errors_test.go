@@ -47,7 +47,7 @@ func TestWrongSettings(t *testing.T) {
 		{with(relay, "from", "nobody"), `from \(SECUREMAIL_FROM\): it is not an address; .*`},
 		{with(relay, "from", "a@example.com, b@example.com"), `from \(SECUREMAIL_FROM\): it is not an address; .*`},
 		{with(relay, "reply_to", "Help <help@example.com>"), `reply_to \(SECUREMAIL_REPLY_TO\): write the bare address, .*`},
-		{with(relay, "reply_to", "nobody"), `reply_to \(SECUREMAIL_REPLY_TO\): write the bare address, .*`},
+		{with(relay, "reply_to", "nobody"), `reply_to \(SECUREMAIL_REPLY_TO\): it needs exactly one @, .*`},
 		{with(relay, "smtp.host", ""), `smtp\.host \(SECUREMAIL_SMTP_HOST\): .*`},
 		{with(relay, "smtp.port", ""), `smtp\.port \(SECUREMAIL_SMTP_PORT\): set 465 \(implicit TLS\) or 587 \(STARTTLS\)`},
 		{with(relay, "smtp.port", "70000"), `smtp\.port \(SECUREMAIL_SMTP_PORT\): 70000 is not a port`},

@@ -17,6 +17,7 @@ import (
 	"github.com/knadh/koanf/v2"
 
 	"example.com/securemail/internal/secret"
+	"example.com/securemail/tasks"
 )
 
 const envPrefix = "SECUREMAIL_"
@@ -133,6 +134,10 @@ func settings(t reflect.Type, prefix string) map[string]bool {
 			for inner, isSecret := range settings(field.Type, name+".") {
 				names[inner] = isSecret
 			}
+		case field.Type == reflect.TypeFor[tasks.Lives]():
+			for _, kind := range tasks.Kinds() {
+				names[name+"."+string(kind.Kind)] = false
+			}
 		case field.Type.Kind() == reflect.Map: // its settings have the names that the file gives them
 		default:
 			names[name] = false
@@ -220,6 +225,9 @@ func readSecretFiles(k *koanf.Koanf, names map[string]bool, need Need) (errs []e
 	return errs
 }
 
+// inMaps turns the library's relays[first].port into the setting's name.
+var inMaps = strings.NewReplacer("[", ".", "]", "")
+
 // typeErrors names the settings whose values did not fit. The library's own texts quote the value, which may be a secret.
 func typeErrors(err error) []error {
 	var errs []error
@@ -232,7 +240,7 @@ func typeErrors(err error) []error {
 	}
 	var decode *mapstructure.DecodeError
 	if errors.As(err, &decode) {
-		return []error{fmt.Errorf("%s: the value does not fit; write a duration like 10m, a number without quotes, a text that looks like a number in quotes", decode.Name())}
+		return []error{fmt.Errorf("%s: the value does not fit; write a duration like 10m, a number without quotes, a text that looks like a number in quotes", inMaps.Replace(decode.Name()))}
 	}
 	return []error{errors.New("the settings have a value of the wrong kind")}
 }

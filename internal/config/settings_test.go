@@ -13,6 +13,7 @@ import (
 
 	"example.com/securemail/internal/config"
 	"example.com/securemail/internal/secret"
+	"example.com/securemail/tasks"
 )
 
 // A good value for every setting, none of them the default, in the form that a file and the environment share.
@@ -62,6 +63,12 @@ var values = map[string]string{
 func walk(v reflect.Value, prefix string, visit func(name string, v reflect.Value)) {
 	for i := range v.NumField() {
 		field, name := v.Field(i), prefix+v.Type().Field(i).Tag.Get("koanf")
+		if lives, ok := field.Interface().(tasks.Lives); ok {
+			for _, kind := range tasks.Kinds() {
+				visit(name+"."+string(kind.Kind), reflect.ValueOf(lives[kind.Kind]))
+			}
+			continue
+		}
 		if field.Kind() == reflect.Map { // relays: the settings of smtp, under names of the operator's
 			continue
 		}

@@ -37,27 +37,29 @@ var providers = map[string]provider{
 		"Microsoft 365 needs oauth2, and SMTP AUTH allowed for the mailbox"},
 }
 
-// Relay is one relay with its name, as [Config.RelayList] returns it.
-type Relay struct {
+// NamedRelay is one relay with its name, as [Config.RelayList] returns it.
+type NamedRelay struct {
 	Name string
 	Key  string // where its settings stand: "smtp" or "relays.NAME"
 	SMTP
 }
 
 // RelayList returns the relays in the order in which they are tried. It is valid after [Load].
-func (c *Config) RelayList() []Relay {
+func (c *Config) RelayList() []NamedRelay {
 	if len(c.Relays) == 0 {
 		name := c.SMTP.Provider
 		if name == "" {
 			name = strings.ReplaceAll(c.SMTP.Host, ":", "-") // an IPv6 address has colons, which a name may not
 		}
-		return []Relay{{name, "smtp", c.SMTP}}
+		return []NamedRelay{{name, "smtp", c.SMTP}}
 	}
-	var list []Relay
+	var list []NamedRelay
 	for name, s := range c.Relays {
-		list = append(list, Relay{name, "relays." + name, s})
+		list = append(list, NamedRelay{name, "relays." + name, s})
 	}
-	slices.SortFunc(list, func(a, b Relay) int { return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Name, b.Name)) })
+	slices.SortFunc(list, func(a, b NamedRelay) int {
+		return cmp.Or(cmp.Compare(a.Priority, b.Priority), cmp.Compare(a.Name, b.Name))
+	})
 	return list
 }
 
@@ -195,13 +197,13 @@ func (s *SMTP) completeLogin(wrong func(key, format string, args ...any)) {
 	}
 }
 
-var domain = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)*$`)
+var domain = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+$`)
 
-// localName is this machine's name if it is a full one. One that EHLO cannot carry (RFC 5321 section 4.1.1.1), and a bare
-// label such as a container has, is none: the relay then hears the connection's address.
+// localName is this machine's name if EHLO can carry it (RFC 5321 section 4.1.1.1) and it has a domain. Otherwise, as in
+// a container, the relay gets the connection's address.
 func localName() string {
 	host, err := os.Hostname()
-	if err != nil || !domain.MatchString(host) || !strings.Contains(host, ".") {
+	if err != nil || !domain.MatchString(host) {
 		return ""
 	}
 	return host

@@ -16,28 +16,18 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base32"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
 
+	"example.com/securemail/internal/lp"
 	"example.com/securemail/internal/secret"
-)
-
-// Kind says what a credential is.
-type Kind string
-
-// The kinds.
-const (
-	Key  Kind = "key"  // 25 Crockford base32 characters, 125 bits
-	Code Kind = "code" // 8 decimal digits, or 6
-	TOTP Kind = "totp" // a shared secret of 20 bytes for an authenticator (RFC 6238; RFC 4226 section 4, R6)
+	"example.com/securemail/tasks"
 )
 
 const (
 	label      = "securemail/credential/v1"
 	keyLen     = 32 // bytes of a ring key
-	seedLen    = 32 // bytes of a seed
 	keyChars   = 25
 	totpBytes  = 20
 	totpDigits = 6
@@ -51,7 +41,7 @@ var base32NoPad = base32.StdEncoding.WithPadding(base32.NoPadding)
 
 // Params is what a credential depends on besides the key.
 type Params struct {
-	Kind    Kind
+	Kind    tasks.Kind
 	ID      string // of the mail
 	Purpose string
 	To      string // the address in its canonical form: what is written in another way has another secret
@@ -61,7 +51,7 @@ type Params struct {
 
 // Credential is a secret. It does not print.
 type Credential struct {
-	kind Kind
+	kind tasks.Kind
 	text secret.String // canonical: what Normalize makes of a right answer; for a TOTP, the raw shared secret
 }
 
@@ -76,8 +66,8 @@ func Derive(key []byte, p Params) (Credential, error) {
 	if len(key) != keyLen {
 		return Credential{}, fmt.Errorf("credential: the ring key has %d bytes, want %d", len(key), keyLen)
 	}
-	if len(p.Seed) != seedLen {
-		return Credential{}, fmt.Errorf("credential: the seed has %d bytes, want %d", len(p.Seed), seedLen)
+	if len(p.Seed) != tasks.SeedSize {
+		return Credential{}, fmt.Errorf("credential: the seed has %d bytes, want %d", len(p.Seed), tasks.SeedSize)
 	}
 	if p.ID == "" || p.Purpose == "" || p.To == "" {
 		return Credential{}, errors.New("credential: id, purpose and address must not be empty")
@@ -86,21 +76,21 @@ func Derive(key []byte, p Params) (Credential, error) {
 	if digits == 0 {
 		digits = 8
 	}
-	if p.Kind == Code && digits != 6 && digits != 8 {
+	if p.Kind == tasks.Code && digits != 6 && digits != 8 {
 		return Credential{}, fmt.Errorf("credential: a code of %d digits, want 6 or 8", digits)
 	}
 	// Eight digits take 8 bytes and one more for each that is rejected, one in 43.
-	stream, err := hkdf.Key(sha256.New, key, p.Seed, lp(label, string(p.Kind), p.ID, p.Purpose, p.To), 64)
+	stream, err := hkdf.Key(sha256.New, key, p.Seed, string(lp.Join(label, string(p.Kind), p.ID, p.Purpose, p.To)), 64)
 	if err != nil {
 		return Credential{}, fmt.Errorf("credential: %w", err)
 	}
 	var text string
 	switch p.Kind {
-	case Key:
+	case tasks.Key:
 		text = keyText(stream)
-	case Code:
+	case tasks.Code:
 		text, err = codeText(stream, digits)
-	case TOTP:
+	case tasks.TOTP:
 		text = string(stream[:totpBytes])
 	default:
 		err = fmt.Errorf("credential: unknown kind %.16q, want key, code or totp", p.Kind)
@@ -109,16 +99,6 @@ func Derive(key []byte, p Params) (Credential, error) {
 		return Credential{}, err
 	}
 	return Credential{kind: p.Kind, text: secret.New(text)}, nil
-}
-
-// lp joins parts such that no two lists of parts give the same bytes.
-func lp(parts ...string) string {
-	var b []byte
-	for _, p := range parts {
-		b = binary.BigEndian.AppendUint32(b, uint32(len(p)))
-		b = append(b, p...)
-	}
-	return string(b)
 }
 
 // keyText takes five bits of each byte: 32 divides 256, so every character is equally likely.
@@ -147,7 +127,7 @@ func codeText(stream []byte, digits int) (string, error) {
 
 // SharedSecret returns the 20 raw bytes of a TOTP, and nothing for the other kinds.
 func (c Credential) SharedSecret() secret.String {
-	if c.kind != TOTP {
+	if c.kind != tasks.TOTP {
 		return secret.String{}
 	}
 	return c.text
@@ -158,9 +138,9 @@ func (c Credential) SharedSecret() secret.String {
 func (c Credential) Display() secret.String {
 	text := c.text.Reveal()
 	switch c.kind {
-	case Key:
+	case tasks.Key:
 		return secret.New(group(text, 5, "-"))
-	case Code:
+	case tasks.Code:
 		return secret.New(group(text, len(text)/2, " "))
 	default:
 		return secret.New(group(base32NoPad.EncodeToString([]byte(text)), 4, " "))
@@ -179,7 +159,7 @@ func group(s string, size int, sep string) string {
 // Match reports whether typed is the credential, in any spelling that [Normalize] forgives. The time it takes tells
 // nothing of the credential. A TOTP matches nothing.
 func (c Credential) Match(typed string) bool {
-	if c.kind == TOTP {
+	if c.kind == tasks.TOTP {
 		return false
 	}
 	answer, ok := Normalize(c.kind, typed)

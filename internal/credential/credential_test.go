@@ -17,11 +17,12 @@ import (
 	"go.uber.org/zap/zaptest/observer"
 
 	"example.com/securemail/internal/credential"
+	"example.com/securemail/tasks"
 )
 
 var ringKey = bytes.Repeat([]byte{7}, 32)
 
-func params(kind credential.Kind) credential.Params {
+func params(kind tasks.Kind) credential.Params {
 	seed := bytes.Repeat([]byte{9}, 32)
 	return credential.Params{Kind: kind, ID: "id", Purpose: "default", To: "alice@example.com", Seed: seed}
 }
@@ -81,7 +82,7 @@ func TestDeriveGolden(t *testing.T) {
 	}
 	var golden []struct {
 		Key, Seed, ID, Purpose, To, Display string
-		Kind                                credential.Kind
+		Kind                                tasks.Kind
 		Digits                              int
 	}
 	if err := json.Unmarshal(data, &golden); err != nil {
@@ -97,7 +98,7 @@ func TestDeriveGolden(t *testing.T) {
 			t.Errorf("%s %s: got %q, want %q", g.Kind, g.ID, got, g.Display)
 		}
 		raw, err := base32.StdEncoding.DecodeString(strings.ReplaceAll(g.Display, " ", ""))
-		if g.Kind != credential.TOTP {
+		if g.Kind != tasks.TOTP {
 			raw, err = nil, nil
 		}
 		if got := c.SharedSecret().Reveal(); err != nil || got != string(raw) {
@@ -107,7 +108,7 @@ func TestDeriveGolden(t *testing.T) {
 }
 
 func TestEveryPartChangesTheSecret(t *testing.T) {
-	for _, kind := range []credential.Kind{credential.Key, credential.Code, credential.TOTP} {
+	for _, kind := range []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP} {
 		seen := map[string]string{}
 		for name, change := range map[string]func(key []byte, p *credential.Params){
 			"nothing":          func([]byte, *credential.Params) {},
@@ -131,8 +132,8 @@ func TestEveryPartChangesTheSecret(t *testing.T) {
 		}
 	}
 	// Each kind has a secret of its own: the code does not give the key's first bytes away.
-	key := derive(t, ringKey, params(credential.Key)).Display().Reveal()
-	asTOTP := []byte(derive(t, ringKey, params(credential.TOTP)).SharedSecret().Reveal())
+	key := derive(t, ringKey, params(tasks.Key)).Display().Reveal()
+	asTOTP := []byte(derive(t, ringKey, params(tasks.TOTP)).SharedSecret().Reveal())
 	for i := range asTOTP {
 		asTOTP[i] = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"[asTOTP[i]&31]
 	}
@@ -156,10 +157,10 @@ func TestDeriveRefuses(t *testing.T) {
 		"no address":   {func(_ *[]byte, p *credential.Params) { p.To = "" }, "must not be empty"},
 		"no kind":      {func(_ *[]byte, p *credential.Params) { p.Kind = "" }, "unknown kind"},
 		"unknown kind": {func(_ *[]byte, p *credential.Params) { p.Kind = "Key" }, "unknown kind"},
-		"7 digits":     {func(_ *[]byte, p *credential.Params) { p.Kind, p.Digits = credential.Code, 7 }, "want 6 or 8"},
-		"-1 digits":    {func(_ *[]byte, p *credential.Params) { p.Kind, p.Digits = credential.Code, -1 }, "want 6 or 8"},
+		"7 digits":     {func(_ *[]byte, p *credential.Params) { p.Kind, p.Digits = tasks.Code, 7 }, "want 6 or 8"},
+		"-1 digits":    {func(_ *[]byte, p *credential.Params) { p.Kind, p.Digits = tasks.Code, -1 }, "want 6 or 8"},
 	} {
-		key, p := bytes.Clone(ringKey), params(credential.Key)
+		key, p := bytes.Clone(ringKey), params(tasks.Key)
 		c.change(&key, &p)
 		if _, err := credential.Derive(key, p); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
@@ -170,12 +171,12 @@ func TestDeriveRefuses(t *testing.T) {
 // Chi-square against equal shares, limit at p = 0.001. The inputs are fixed, so this passes always or never.
 func TestSymbolsAreUniform(t *testing.T) {
 	for _, c := range []struct {
-		kind    credential.Kind
+		kind    tasks.Kind
 		symbols string
 		limit   float64 // for len(symbols)-1 degrees of freedom
 	}{
-		{credential.Code, "0123456789", 27.88},
-		{credential.Key, "0123456789ABCDEFGHJKMNPQRSTVWXYZ", 61.10},
+		{tasks.Code, "0123456789", 27.88},
+		{tasks.Key, "0123456789ABCDEFGHJKMNPQRSTVWXYZ", 61.10},
 	} {
 		count := map[rune]int{}
 		n := 0
@@ -202,7 +203,7 @@ func TestSymbolsAreUniform(t *testing.T) {
 }
 
 func TestCredentialDoesNotPrint(t *testing.T) {
-	for _, kind := range []credential.Kind{credential.Key, credential.Code, credential.TOTP} {
+	for _, kind := range []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP} {
 		c := derive(t, ringKey, params(kind))
 		shown := c.Display().Reveal()
 		raw := c.SharedSecret().Reveal()
@@ -245,7 +246,7 @@ func TestCredentialDoesNotPrint(t *testing.T) {
 }
 
 func BenchmarkDerive(b *testing.B) {
-	p := params(credential.Key)
+	p := params(tasks.Key)
 	b.ReportAllocs()
 	for b.Loop() {
 		derive(b, ringKey, p)

@@ -7,6 +7,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+
+	"example.com/securemail/internal/lp"
 )
 
 const sealLabel = "securemail/seal/v1"
@@ -60,7 +62,7 @@ func (b Binding) aead(key []byte) (cipher.AEAD, error) {
 	if len(key) != keyLen {
 		return nil, fmt.Errorf("credential: the ring key has %d bytes, want %d", len(key), keyLen)
 	}
-	own, err := hkdf.Key(sha256.New, key, nil, lp(sealLabel, b.Use, b.ID), keyLen)
+	own, err := hkdf.Key(sha256.New, key, nil, string(lp.Join(sealLabel, b.Use, b.ID)), keyLen)
 	if err != nil {
 		return nil, fmt.Errorf("credential: %w", err)
 	}
@@ -72,5 +74,5 @@ func (b Binding) aead(key []byte) (cipher.AEAD, error) {
 }
 
 func (b Binding) aad() []byte {
-	return []byte(lp(sealLabel, b.Use, b.ID, b.Purpose, b.To, b.KeyID))
+	return lp.Join(sealLabel, b.Use, b.ID, b.Purpose, b.To, b.KeyID)
 }

@@ -7,6 +7,8 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
+
+	"example.com/securemail/tasks"
 )
 
 const (
@@ -18,7 +20,7 @@ const (
 // one after. Where it is of several, that is the latest. The time it takes tells nothing of the codes. A caller must
 // take a step only if it is above the last one that it took (section 5.2).
 func MatchTOTP(sharedSecret []byte, typed string, now time.Time) (step int64, ok bool) {
-	answer, ok := Normalize(TOTP, typed)
+	answer, ok := Normalize(tasks.TOTP, typed)
 	if !ok {
 		return 0, false
 	}

@@ -3,6 +3,8 @@ package credential
 import (
 	"strings"
 	"unicode"
+
+	"example.com/securemail/tasks"
 )
 
 // maxTyped is the most bytes that are looked at: a key in full-width letters with a wide space between any two has 147.
@@ -14,7 +16,7 @@ const maxTyped = 256
 // Forgiven are case, spaces, hyphens and dashes of every sort, and invisible characters, which come with copying from
 // a mail; in a key O for 0 and I and L for 1 (Crockford's Base 32); and the full-width forms that an East Asian input
 // method types. None of it makes guessing easier: still only one canonical form is right.
-func Normalize(kind Kind, typed string) (string, bool) {
+func Normalize(kind tasks.Kind, typed string) (string, bool) {
 	if len(typed) > maxTyped {
 		return "", false
 	}
@@ -38,13 +40,13 @@ func Normalize(kind Kind, typed string) (string, bool) {
 	return b.String(), true
 }
 
-func validLength(kind Kind, n int) bool {
+func validLength(kind tasks.Kind, n int) bool {
 	switch kind {
-	case Key:
+	case tasks.Key:
 		return n == keyChars
-	case Code:
+	case tasks.Code:
 		return n == 6 || n == 8
-	case TOTP:
+	case tasks.TOTP:
 		return n == totpDigits
 	}
 	return false
@@ -57,11 +59,11 @@ func ignored(r rune) bool {
 }
 
 // canonical returns the character that r stands for in an answer of this kind.
-func canonical(kind Kind, r rune) (byte, bool) {
+func canonical(kind tasks.Kind, r rune) (byte, bool) {
 	if '0' <= r && r <= '9' {
 		return byte(r), true
 	}
-	if kind != Key {
+	if kind != tasks.Key {
 		return 0, false
 	}
 	if 'a' <= r && r <= 'z' {

@@ -6,53 +6,54 @@ import (
 	"unicode/utf8"
 
 	"example.com/securemail/internal/credential"
+	"example.com/securemail/tasks"
 )
 
 func TestNormalize(t *testing.T) {
 	const key = "0123456789ABCDEFGHJKMNPQR"
 	for _, c := range []struct {
-		kind        credential.Kind
+		kind        tasks.Kind
 		typed, want string // want is empty where the answer is none
 	}{
-		{credential.Key, key, key},
-		{credential.Key, strings.ToLower(key), key},
-		{credential.Key, "01234-56789-ABCDE-FGHJK-MNPQR", key},
-		{credential.Key, " 01234 56789\tABCDE\r\nFGHJK MNPQR \n", key},
-		{credential.Key, "01234\u00a056789\u2003ABCDE\u3000FGHJK\u202fMNPQR", key},
-		{credential.Key, "01234‐56789‑ABCDE–FGHJK—MNPQR", key},
-		{credential.Key, "01234\u221256789\ufe63ABCDE\uff0dFGHJK\u00adMNPQR", key},
-		{credential.Key, "\ufeff01234\u200b56789\u200eABCDE\u2060FGHJKMNPQR", key},
-		{credential.Key, "oIL23456789ABCDEFGHJKMNPQ", "01123456789ABCDEFGHJKMNPQ"},
-		{credential.Key, "Oil23456789ABCDEFGHJKMNPQ", "01123456789ABCDEFGHJKMNPQ"},
-		{credential.Key, "０１２３４　５６７８９　ＡＢＣＤＥ　ｆｇｈｊｋ－ＭＮＰＱＲ", key},
-		{credential.Key, "Ｏｉｌ23456789ABCDEFGHJKMNPQ", "01123456789ABCDEFGHJKMNPQ"},
-		{credential.Key, key[:24], ""},
-		{credential.Key, key + "S", ""},
-		{credential.Key, "U" + key[1:], ""},
-		{credential.Key, "_" + key[1:], ""},
-		{credential.Key, "." + key[1:], ""},
-		{credential.Key, "\u0131" + key[1:], ""}, // dotless i: upper case I in Unicode
-		{credential.Key, "\u017f" + key[1:], ""}, // long s
-		{credential.Key, "\u0410" + key[1:], ""}, // Cyrillic A
-		{credential.Key, "\x00" + key, ""},
-		{credential.Key, "\xff" + key, ""},
-		{credential.Key, "", ""},
-		{credential.Key, key + strings.Repeat(" ", 256-len(key)), key},
-		{credential.Key, key + strings.Repeat(" ", 257-len(key)), ""},
-		{credential.Code, "12345678", "12345678"},
-		{credential.Code, "1234 5678", "12345678"},
-		{credential.Code, "1234-5678", "12345678"},
-		{credential.Code, "１２３４　５６７８", "12345678"},
-		{credential.Code, "123 456", "123456"},
-		{credential.Code, "1234567", ""},
-		{credential.Code, "123456789", ""},
-		{credential.Code, "O2345678", ""},
-		{credential.Code, "+2345678", ""},
-		{credential.Code, "1234.5678", ""},
-		{credential.Code, "١٢٣٤٥٦٧٨", ""}, // Arabic-Indic: no client is known to type them into a code field
-		{credential.Code, "  - ", ""},
-		{credential.TOTP, "123 456", "123456"},
-		{credential.TOTP, "12345678", ""},
+		{tasks.Key, key, key},
+		{tasks.Key, strings.ToLower(key), key},
+		{tasks.Key, "01234-56789-ABCDE-FGHJK-MNPQR", key},
+		{tasks.Key, " 01234 56789\tABCDE\r\nFGHJK MNPQR \n", key},
+		{tasks.Key, "01234\u00a056789\u2003ABCDE\u3000FGHJK\u202fMNPQR", key},
+		{tasks.Key, "01234‐56789‑ABCDE–FGHJK—MNPQR", key},
+		{tasks.Key, "01234\u221256789\ufe63ABCDE\uff0dFGHJK\u00adMNPQR", key},
+		{tasks.Key, "\ufeff01234\u200b56789\u200eABCDE\u2060FGHJKMNPQR", key},
+		{tasks.Key, "oIL23456789ABCDEFGHJKMNPQ", "01123456789ABCDEFGHJKMNPQ"},
+		{tasks.Key, "Oil23456789ABCDEFGHJKMNPQ", "01123456789ABCDEFGHJKMNPQ"},
+		{tasks.Key, "０１２３４　５６７８９　ＡＢＣＤＥ　ｆｇｈｊｋ－ＭＮＰＱＲ", key},
+		{tasks.Key, "Ｏｉｌ23456789ABCDEFGHJKMNPQ", "01123456789ABCDEFGHJKMNPQ"},
+		{tasks.Key, key[:24], ""},
+		{tasks.Key, key + "S", ""},
+		{tasks.Key, "U" + key[1:], ""},
+		{tasks.Key, "_" + key[1:], ""},
+		{tasks.Key, "." + key[1:], ""},
+		{tasks.Key, "\u0131" + key[1:], ""}, // dotless i: upper case I in Unicode
+		{tasks.Key, "\u017f" + key[1:], ""}, // long s
+		{tasks.Key, "\u0410" + key[1:], ""}, // Cyrillic A
+		{tasks.Key, "\x00" + key, ""},
+		{tasks.Key, "\xff" + key, ""},
+		{tasks.Key, "", ""},
+		{tasks.Key, key + strings.Repeat(" ", 256-len(key)), key},
+		{tasks.Key, key + strings.Repeat(" ", 257-len(key)), ""},
+		{tasks.Code, "12345678", "12345678"},
+		{tasks.Code, "1234 5678", "12345678"},
+		{tasks.Code, "1234-5678", "12345678"},
+		{tasks.Code, "１２３４　５６７８", "12345678"},
+		{tasks.Code, "123 456", "123456"},
+		{tasks.Code, "1234567", ""},
+		{tasks.Code, "123456789", ""},
+		{tasks.Code, "O2345678", ""},
+		{tasks.Code, "+2345678", ""},
+		{tasks.Code, "1234.5678", ""},
+		{tasks.Code, "١٢٣٤٥٦٧٨", ""}, // Arabic-Indic: no client is known to type them into a code field
+		{tasks.Code, "  - ", ""},
+		{tasks.TOTP, "123 456", "123456"},
+		{tasks.TOTP, "12345678", ""},
 		{"", "123456", ""},
 		{"Key", key, ""},
 	} {
@@ -92,7 +93,7 @@ var lookalikes = []*strings.Replacer{
 func TestMatchForgivesSpelling(t *testing.T) {
 	for i := range 200 {
 		for _, p := range []credential.Params{
-			{Kind: credential.Key}, {Kind: credential.Code}, {Kind: credential.Code, Digits: 6},
+			{Kind: tasks.Key}, {Kind: tasks.Code}, {Kind: tasks.Code, Digits: 6},
 		} {
 			digits := p.Digits
 			p = params(p.Kind)
@@ -104,7 +105,7 @@ func TestMatchForgivesSpelling(t *testing.T) {
 					t.Errorf("%s: %q does not match %q", name, typed, shown)
 				}
 				for _, r := range lookalikes {
-					if typed := r.Replace(spell(shown)); p.Kind == credential.Key && !c.Match(typed) {
+					if typed := r.Replace(spell(shown)); p.Kind == tasks.Key && !c.Match(typed) {
 						t.Errorf("%s, look-alikes: %q does not match %q", name, typed, shown)
 					}
 				}
@@ -114,7 +115,7 @@ func TestMatchForgivesSpelling(t *testing.T) {
 }
 
 func TestMatchRefusesTheRest(t *testing.T) {
-	for _, kind := range []credential.Kind{credential.Key, credential.Code} {
+	for _, kind := range []tasks.Kind{tasks.Key, tasks.Code} {
 		c := derive(t, ringKey, params(kind))
 		text, _ := credential.Normalize(kind, c.Display().Reveal())
 		for i := range text {
@@ -130,12 +131,12 @@ func TestMatchRefusesTheRest(t *testing.T) {
 			}
 		}
 	}
-	long, short := params(credential.Code), params(credential.Code)
+	long, short := params(tasks.Code), params(tasks.Code)
 	short.Digits = 6
 	if derive(t, ringKey, long).Match(derive(t, ringKey, short).Display().Reveal()) {
 		t.Error("six digits match a code of eight")
 	}
-	totp := derive(t, ringKey, params(credential.TOTP))
+	totp := derive(t, ringKey, params(tasks.TOTP))
 	if totp.Match(totp.Display().Reveal()) || totp.Match(totp.SharedSecret().Reveal()) || totp.Match("") {
 		t.Error("a TOTP matches its own secret")
 	}
@@ -152,7 +153,7 @@ func FuzzNormalize(f *testing.F) {
 	f.Add("totp", "123\u00a0456")
 	f.Add("key", "\xff\xfe")
 	f.Fuzz(func(t *testing.T, kind, typed string) {
-		k := credential.Kind(kind)
+		k := tasks.Kind(kind)
 		once, ok := credential.Normalize(k, typed)
 		if !ok {
 			if once != "" {

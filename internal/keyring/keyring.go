@@ -46,8 +46,8 @@ type ringKey struct {
 	key     secret.String
 }
 
-// Entry describes a credential key without the key itself.
-type Entry struct {
+// KeyInfo describes a credential key without the key itself.
+type KeyInfo struct {
 	KID     string
 	Created time.Time // UTC
 	Active  bool
@@ -73,10 +73,10 @@ func (r *Ring) Key(kid string) ([]byte, bool) {
 func (r *Ring) Recipients() []byte { return []byte(r.recipients.Reveal()) }
 
 // List describes the credential keys in the order of the file.
-func (r *Ring) List() []Entry {
-	var list []Entry
+func (r *Ring) List() []KeyInfo {
+	var list []KeyInfo
 	for _, k := range r.keys {
-		list = append(list, Entry{KID: k.kid, Created: k.created, Active: k.kid == r.active})
+		list = append(list, KeyInfo{KID: k.kid, Created: k.created, Active: k.kid == r.active})
 	}
 	return list
 }
@@ -120,7 +120,7 @@ func read(path string) (string, fs.FileInfo, error) {
 	}
 	// Readable by the group is left to the operator: it is how a mounted secret reaches a process that is not root.
 	if perm := info.Mode().Perm(); perm&0o027 != 0 {
-		return "", nil, fmt.Errorf("key ring %s: mode %04o lets other users at it; mend with: chmod 600 %s", path, perm, path)
+		return "", nil, fmt.Errorf("key ring %s: mode %04o makes it readable by others; run chmod 600 %s", path, perm, path)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {

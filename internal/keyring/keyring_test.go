@@ -131,7 +131,7 @@ func TestLoad(t *testing.T) {
 		t.Errorf("got recipients %q", got)
 	}
 	made := time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
-	if got, want := fmt.Sprint(r.List()), fmt.Sprint([]keyring.Entry{{"a", made, false}, {"b", made, true}}); got != want {
+	if got, want := fmt.Sprint(r.List()), fmt.Sprint([]keyring.KeyInfo{{"a", made, false}, {"b", made, true}}); got != want {
 		t.Errorf("got list %s, want %s", got, want)
 	}
 	key, _ := r.Key("a")

@@ -26,7 +26,7 @@ func TestNothingPrintsAKey(t *testing.T) {
 		Public *keyring.Ring
 		hidden *keyring.Ring
 		value  keyring.Ring
-		list   []keyring.Entry
+		list   []keyring.KeyInfo
 	}
 	h := holder{r, r, *r, r.List()}
 	core, logs := observer.New(zapcore.DebugLevel)

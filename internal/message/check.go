@@ -5,13 +5,17 @@ import (
 	"fmt"
 	"image/png"
 	"net/netip"
+	"regexp"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
+
+	"example.com/securemail/internal/mailaddr"
+	"example.com/securemail/tasks"
 )
 
-// FieldError says which field of a [Mail] cannot be mailed, and why. It never holds the field's value.
+// FieldError says which field of a [Content] cannot be mailed, and why. It never holds the field's value.
 type FieldError struct {
 	Field  string // as in Go: "To", "From.Address"
 	Reason string
@@ -29,18 +33,20 @@ const (
 )
 
 // check returns the first fault of m as a [*FieldError].
-func (m *Mail) check() error {
-	if m.Kind != Key && m.Kind != Code && m.Kind != TOTP {
-		return bad("Kind", "is none of key, code and totp")
+func (m *Content) check() error {
+	if _, known := templates[m.Kind]; !known {
+		return bad("Kind", "is none that has a template")
+	}
+	for field, address := range map[string]mailaddr.Address{"From.Address": m.From.Address, "To": m.To} {
+		if address.IsZero() {
+			return bad(field, "is empty")
+		}
 	}
 	for _, f := range []struct {
 		field, value string
 		check        func(string) string
 	}{
-		{"From.Address", m.From.Address, address},
 		{"From.Name", m.From.Name, headerText(64)},
-		{"To", m.To, address},
-		{"ReplyTo", m.ReplyTo, optional(address)},
 		{"MessageID", m.MessageID, messageID},
 		{"Product", m.Product, headerText(64)},
 		{"Purpose", m.Purpose, slug},
@@ -73,8 +79,8 @@ func (m *Mail) check() error {
 	return m.checkTOTP()
 }
 
-func (m *Mail) checkTOTP() error {
-	if m.Kind != TOTP {
+func (m *Content) checkTOTP() error {
+	if m.Kind != tasks.TOTP {
 		const reason = "is set, but only a totp mail has it"
 		switch {
 		case m.Account != "":
@@ -154,55 +160,14 @@ func headerText(limit int) func(string) string {
 	}
 }
 
-// address accepts the dot-atom form of RFC 5322 section 3.4.1 with a domain of RFC 5321 section 4.1.2, and nothing
-// else: the quoted forms that standards also allow are what injections are made of, and nobody's real address.
-func address(s string) string {
-	local, domain, _ := strings.Cut(s, "@")
-	switch {
-	case len(s) > 254 || len(local) > 64: // RFC 5321 section 4.5.3.1
-		return "is longer than an address may be (64 octets before the @, 254 in all)"
-	case !dotAtom(local, "!#$%&'*+-/=?^_`{|}~") || !isDomain(domain):
-		return "is not one address of the form local@domain in ASCII"
-	case strings.Contains(local, "=?"):
-		return "holds =?, which some servers decode (RFC 2047)"
-	}
-	return ""
-}
+var messageIDForm = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$`)
 
 // messageID accepts a subset of msg-id in RFC 5322 section 3.6.4: what can stand in a URL and a log as it is.
 func messageID(s string) string {
-	left, right, _ := strings.Cut(s, "@")
-	if len(s) > 250 || !dotAtom(left, "-_") || !isDomain(right) {
-		return "is not of the form id-left@id-right with letters, digits, dots, hyphens and underscores, 250 octets in all"
+	if len(s) > 320 || !messageIDForm.MatchString(s) {
+		return "is not of the form id-left@id-right with letters, digits, dots, hyphens and underscores, 320 octets in all"
 	}
 	return ""
-}
-
-// dotAtom reports whether s is words of ASCII letters, digits and the others, with single dots between them.
-func dotAtom(s, others string) bool {
-	for word := range strings.SplitSeq(s, ".") {
-		if word == "" {
-			return false
-		}
-		for _, r := range word {
-			if !isLetterOrDigit(r) && !strings.ContainsRune(others, r) {
-				return false
-			}
-		}
-	}
-	return true
-}
-
-func isDomain(s string) bool {
-	if len(s) > 253 {
-		return false
-	}
-	for label := range strings.SplitSeq(s, ".") {
-		if len(label) > 63 || strings.HasPrefix(label, "-") || strings.HasSuffix(label, "-") {
-			return false
-		}
-	}
-	return dotAtom(s, "-")
 }
 
 func slug(s string) string {

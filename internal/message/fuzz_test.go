@@ -1,14 +1,17 @@
 package message_test
 
 import (
+	"errors"
 	"maps"
 	"mime"
 	"slices"
 	"strings"
 	"testing"
 
+	"example.com/securemail/internal/mailaddr"
 	"example.com/securemail/internal/message"
 	"example.com/securemail/internal/secret"
+	"example.com/securemail/tasks"
 )
 
 // What we compose net/mail parses, and no input adds a header field, a recipient or a part.
@@ -20,10 +23,18 @@ func FuzzCompose(f *testing.F) {
 	f.Add(2, `"q" \`, "a@b", "a@b", "", "1@b", strings.Repeat(" ", 60)+"x", "", strings.Repeat("長", 128), "a:b", "", "", "", "A", uri)
 	f.Fuzz(func(t *testing.T, n int, fromName, from, to, replyTo, id, product, purpose, name, account, ip, agent, locale, typed, uri string) {
 		m := sample(t, kinds[uint(n)%3])
-		m.From, m.To, m.ReplyTo = message.Address{Name: fromName, Address: from}, to, replyTo
+		m.From.Name = fromName
+		var errs [2]error
+		m.From.Address, errs[0] = mailaddr.Parse(from)
+		m.To, errs[1] = mailaddr.Parse(to)
+		m.ReplyTo, _ = mailaddr.Parse(replyTo)
+		if errors.Join(errs[:]...) != nil {
+			return
+		}
+		from, to, replyTo = m.From.Address.String(), m.To.String(), m.ReplyTo.String()
 		m.MessageID, m.Product, m.Purpose, m.Name, m.IP, m.Agent, m.Locale = id, product, purpose, name, ip, agent, locale
 		m.Secret = secret.New(typed)
-		if m.Kind == message.TOTP {
+		if m.Kind == tasks.TOTP {
 			m.Account, m.URI = account, secret.New(uri)
 		}
 		raw, err := message.Compose(m)
@@ -56,7 +67,7 @@ func FuzzCompose(f *testing.F) {
 		if got, err := new(mime.WordDecoder).DecodeHeader(h.Get("Subject")); err != nil || got != words.Subject {
 			t.Fatalf("got subject %q (%v), want %q", got, err, words.Subject)
 		}
-		if want := map[message.Kind]int{message.Key: 2, message.Code: 2, message.TOTP: 4}[m.Kind]; len(parts) != want {
+		if want := map[tasks.Kind]int{tasks.Key: 2, tasks.Code: 2, tasks.TOTP: 4}[m.Kind]; len(parts) != want {
 			t.Fatalf("got %d parts, want %d", len(parts), want)
 		}
 		if got := strings.ReplaceAll(string(parts[0].body), "\r\n", "\n"); got != words.Text {

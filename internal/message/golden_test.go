@@ -17,7 +17,7 @@ func TestGolden(t *testing.T) {
 		full := sample(t, k)
 		bare := full // what is optional, left out
 		bare.Purpose, bare.Name, bare.IP, bare.Agent = "default", "", "", ""
-		for name, m := range map[string]message.Mail{string(k): full, string(k) + "-bare": bare} {
+		for name, m := range map[string]message.Content{string(k): full, string(k) + "-bare": bare} {
 			words, err := message.Render(m)
 			if err != nil {
 				t.Fatal(err)

@@ -1,7 +1,7 @@
 // Package message composes the mails: template in, the bytes of one RFC 5322 message out.
 //
-// [Compose] takes what one mail says, as a [Mail], and returns the whole message in memory, ready for the DATA
-// command of a submission server. Nothing is sent from here and nothing is read: the same Mail always gives the same
+// [Compose] takes what one mail says, as a [Content], and returns the whole message in memory, ready for the DATA
+// command of a submission server. Nothing is sent from here and nothing is read: the same Content always gives the same
 // words under the same Message-ID. [Render] gives only the words, for a preview.
 //
 // What comes out is made to pass unchanged through every relay, and checked for it byte by byte: ASCII, CRLF line ends
@@ -22,40 +22,33 @@ import (
 
 	"github.com/go-mail/mail/v2"
 
+	"example.com/securemail/internal/mailaddr"
+	"example.com/securemail/internal/otpauth"
 	"example.com/securemail/internal/secret"
+	"example.com/securemail/tasks"
 )
 
-// Kind says which secret a mail carries, and so which template writes it.
-type Kind string
-
-// The kinds of mail. Their names are those on the wire of the task queue.
-const (
-	Key  Kind = "key"  // a long random key, typed or pasted once
-	Code Kind = "code" // a short number, typed once
-	TOTP Kind = "totp" // the shared secret of RFC 6238, to set up an authenticator
-)
-
-// Address is a mailbox of RFC 5322 section 3.4: an address and the name shown with it, which may be empty.
-type Address struct {
-	Name    string // up to 64 characters
-	Address string // dot-atom@domain in ASCII, up to 254 octets
+// Sender is a mailbox of RFC 5322 section 3.4: an address and the name shown with it.
+type Sender struct {
+	Name    string // up to 64 characters; may be empty
+	Address mailaddr.Address
 }
 
-// Mail is what one mail says. Texts are plain, valid UTF-8 without control characters; templates escape them.
+// Content is what one mail says. Texts are plain, valid UTF-8 without control characters; templates escape them.
 // Times are shown in UTC and without seconds.
 // A Name or an Agent in which mail programs would find a link is left out of the mail.
-type Mail struct {
-	Kind      Kind
-	From      Address
-	To        string    // the one recipient, as dot-atom@domain in ASCII
-	ReplyTo   string    // where answers go, in the same form; may be empty
-	MessageID string    // id-left@id-right of RFC 5322 section 3.6.4, without the angle brackets
-	Date      time.Time // of this sending
+type Content struct {
+	Kind      tasks.Kind
+	From      Sender
+	To        mailaddr.Address // the one recipient
+	ReplyTo   mailaddr.Address // where answers go; may be zero
+	MessageID string           // id-left@id-right of RFC 5322 section 3.6.4, without the angle brackets
+	Date      time.Time        // of this sending
 
 	Product string // who the mail is from, up to 64 characters: "Example"
 	Purpose string // a slug, up to 64 octets: "sign-in"; "" and "default" are not shown
 	Name    string // how the person is greeted, up to 256 characters; may be empty
-	Account string // TOTP: the account as the authenticator shows it, up to 254 characters
+	Account string // TOTP: the account as the authenticator shows it, up to 254 characters; see SetTOTP
 
 	// Secret is in groups, as a person types it: "7K3QF-9M2XW-…" for a key, "1234 5678" for a code, base32 in groups
 	// of four for TOTP.
@@ -70,6 +63,17 @@ type Mail struct {
 	Locale string // a language tag of BCP 47; only English exists, so every locale gets English
 }
 
+// SetTOTP sets what only a TOTP mail has, Account, URI and QR, for a raw shared secret. Product has to be set before: it
+// is the issuer that the authenticator shows.
+func (m *Content) SetTOTP(account string, sharedSecret secret.String) (err error) {
+	m.Account = account
+	if m.URI, err = (otpauth.Key{Issuer: m.Product, Account: account, Secret: sharedSecret}).URI(); err != nil {
+		return err
+	}
+	m.QR, err = otpauth.QR(m.URI)
+	return err
+}
+
 // The two names of the QR image. They are constants because go-mail copies a file name into the header unescaped.
 const (
 	inlineName = "qr.png"
@@ -82,18 +86,18 @@ const (
 //
 // The error is a [*FieldError] when m cannot be mailed as it is; any other error is a fault of this package. Neither
 // goes away by trying again, and neither holds a secret or an address.
-func Compose(m Mail) ([]byte, error) {
+func Compose(m Content) ([]byte, error) {
 	parts, err := Render(m)
 	if err != nil {
 		return nil, err
 	}
 	msg := mail.NewMessage()
 	// SetHeader with constant names only: it encodes its values, whereas SetAddressHeader and names are copied as is.
-	from := netmail.Address{Name: m.From.Name, Address: m.From.Address}
+	from := netmail.Address{Name: m.From.Name, Address: m.From.Address.String()}
 	msg.SetHeader("From", from.String())
-	msg.SetHeader("To", m.To)
-	if m.ReplyTo != "" {
-		msg.SetHeader("Reply-To", m.ReplyTo)
+	msg.SetHeader("To", m.To.String())
+	if !m.ReplyTo.IsZero() {
+		msg.SetHeader("Reply-To", m.ReplyTo.String())
 	}
 	msg.SetHeader("Subject", parts.Subject)
 	msg.SetHeader("Date", msg.FormatDate(m.Date.UTC()))
@@ -101,7 +105,7 @@ func Compose(m Mail) ([]byte, error) {
 	msg.SetHeader("Auto-Submitted", "auto-generated") // RFC 3834 section 5: no holiday notices in answer
 	msg.SetBody("text/plain", parts.Text)
 	msg.AddAlternative("text/html", parts.HTML)
-	if m.Kind == TOTP {
+	if m.Kind == tasks.TOTP {
 		// CopyFunc, because EmbedReader's image would be empty when the message is written a second time.
 		image := mail.SetCopyFunc(func(w io.Writer) error {
 			_, err := w.Write(m.QR)

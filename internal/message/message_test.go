@@ -13,24 +13,35 @@ import (
 	"testing"
 	"time"
 
+	"example.com/securemail/internal/mailaddr"
 	"example.com/securemail/internal/message"
 	"example.com/securemail/internal/secret"
+	"example.com/securemail/tasks"
 )
 
 const uri = "otpauth://totp/Example:alice%40example.com?secret=JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP" +
 	"&issuer=Example&algorithm=SHA1&digits=6&period=30"
 
-var kinds = []message.Kind{message.Key, message.Code, message.TOTP}
+var kinds = []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP}
+
+func address(tb testing.TB, s string) mailaddr.Address {
+	tb.Helper()
+	a, err := mailaddr.Parse(s)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	return a
+}
 
 // sample is a good mail with every field set.
-func sample(tb testing.TB, k message.Kind) message.Mail {
+func sample(tb testing.TB, k tasks.Kind) message.Content {
 	tb.Helper()
 	asked := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	m := message.Mail{
+	m := message.Content{
 		Kind:        k,
-		From:        message.Address{Name: "Example Accounts", Address: "accounts@example.com"},
-		To:          "alice@example.net",
-		ReplyTo:     "help@example.com",
+		From:        message.Sender{Name: "Example Accounts", Address: address(tb, "accounts@example.com")},
+		To:          address(tb, "alice@example.net"),
+		ReplyTo:     address(tb, "help@example.com"),
 		MessageID:   "0190a7c2-7d11-7a4e-9d3c-2b6f1e0c8a55.1@example.com",
 		Date:        asked.Add(2 * time.Second),
 		Product:     "Example",
@@ -43,12 +54,12 @@ func sample(tb testing.TB, k message.Kind) message.Mail {
 		Locale:      "en-GB",
 	}
 	switch k {
-	case message.Key:
+	case tasks.Key:
 		m.Secret = secret.New("7K3QF-9M2XW-4TZ8H-P6RNV-C5DJY")
-	case message.Code:
+	case tasks.Code:
 		m.Secret = secret.New("4071 9328")
 		m.ExpiresAt = asked.Add(10 * time.Minute)
-	case message.TOTP:
+	case tasks.TOTP:
 		qr, err := os.ReadFile("testdata/qr.png")
 		if err != nil {
 			tb.Fatal(err)
@@ -61,7 +72,7 @@ func sample(tb testing.TB, k message.Kind) message.Mail {
 	return m
 }
 
-func compose(t *testing.T, m message.Mail) []byte {
+func compose(t *testing.T, m message.Content) []byte {
 	t.Helper()
 	raw, err := message.Compose(m)
 	if err != nil {
@@ -126,10 +137,10 @@ func leaves(tb testing.TB, path string, header map[string][]string, body io.Read
 }
 
 func TestStructure(t *testing.T) {
-	want := map[message.Kind]string{
-		message.Key:  "alternative/text/plain alternative/text/html",
-		message.Code: "alternative/text/plain alternative/text/html",
-		message.TOTP: "mixed/related/alternative/text/plain mixed/related/alternative/text/html mixed/related/image/png mixed/image/png",
+	want := map[tasks.Kind]string{
+		tasks.Key:  "alternative/text/plain alternative/text/html",
+		tasks.Code: "alternative/text/plain alternative/text/html",
+		tasks.TOTP: "mixed/related/alternative/text/plain mixed/related/alternative/text/html mixed/related/image/png mixed/image/png",
 	}
 	for _, k := range kinds {
 		m := sample(t, k)
@@ -155,7 +166,7 @@ func TestStructure(t *testing.T) {
 }
 
 func TestQRCodeIsInlineAndAttached(t *testing.T) {
-	m := sample(t, message.TOTP)
+	m := sample(t, tasks.TOTP)
 	_, parts := walk(t, compose(t, m))
 	html, inline, attached := string(parts[1].body), parts[2], parts[3]
 	id := netmail.Header(inline.header).Get("Content-Id")
@@ -179,7 +190,7 @@ func TestQRCodeIsInlineAndAttached(t *testing.T) {
 }
 
 func TestKeyURIIsALink(t *testing.T) {
-	_, parts := walk(t, compose(t, sample(t, message.TOTP)))
+	_, parts := walk(t, compose(t, sample(t, tasks.TOTP)))
 	if !strings.Contains(string(parts[0].body), "\r\n"+uri+"\r\n") {
 		t.Error("the text has no line with the key URI alone")
 	}
@@ -218,18 +229,18 @@ func TestHeader(t *testing.T) {
 
 func TestSubject(t *testing.T) {
 	for _, tt := range []struct {
-		kind             message.Kind
+		kind             tasks.Kind
 		product, purpose string
 		want             string
 	}{
-		{message.Key, "Example", "sign-in", "Your Example sign-in key"},
-		{message.Code, "Example", "sign-in", "Your Example sign-in code"},
-		{message.Code, "Example", "default", "Your Example code"},
-		{message.Code, "Example", "", "Your Example code"},
-		{message.TOTP, "Example", "", "Set up your authenticator for Example"},
-		{message.Key, "Café & Söhne", "", "Your Café & Söhne key"},
-		{message.Key, strings.Repeat("長", 64), "x", "Your " + strings.Repeat("長", 64) + " x key"},
-		{message.Key, strings.Repeat("very long ", 6), strings.Repeat("x", 64),
+		{tasks.Key, "Example", "sign-in", "Your Example sign-in key"},
+		{tasks.Code, "Example", "sign-in", "Your Example sign-in code"},
+		{tasks.Code, "Example", "default", "Your Example code"},
+		{tasks.Code, "Example", "", "Your Example code"},
+		{tasks.TOTP, "Example", "", "Set up your authenticator for Example"},
+		{tasks.Key, "Café & Söhne", "", "Your Café & Söhne key"},
+		{tasks.Key, strings.Repeat("長", 64), "x", "Your " + strings.Repeat("長", 64) + " x key"},
+		{tasks.Key, strings.Repeat("very long ", 6), strings.Repeat("x", 64),
 			"Your " + strings.Repeat("very long ", 6) + strings.Repeat("x", 64) + " key"},
 	} {
 		m := sample(t, tt.kind)
@@ -246,18 +257,18 @@ func TestNamesInFromSurvive(t *testing.T) {
 	for _, name := range []string{
 		"", "Example", `O'Brien, "Bob" \ Sons <x>`, "Café", "会社 株式会社", "a@b", "Dr. (J.) Smith;", strings.Repeat("é", 64),
 	} {
-		m := sample(t, message.Key)
+		m := sample(t, tasks.Key)
 		m.From.Name = name
 		h, _ := walk(t, compose(t, m))
 		got, err := h.AddressList("From")
-		if err != nil || len(got) != 1 || got[0].Name != name || got[0].Address != m.From.Address {
+		if err != nil || len(got) != 1 || got[0].Name != name || got[0].Address != m.From.Address.String() {
 			t.Errorf("name %q: got %v, %v", name, got, err)
 		}
 	}
 }
 
 func TestSameMailSameWords(t *testing.T) {
-	m := sample(t, message.TOTP)
+	m := sample(t, tasks.TOTP)
 	h1, p1 := walk(t, compose(t, m))
 	h2, p2 := walk(t, compose(t, m))
 	for i := range p1 {
@@ -273,7 +284,7 @@ func TestSameMailSameWords(t *testing.T) {
 }
 
 func TestEveryLocaleIsEnglish(t *testing.T) {
-	m := sample(t, message.Code)
+	m := sample(t, tasks.Code)
 	want, _ := message.Render(m)
 	for _, locale := range []string{"", "en", "de-CH", "zz"} {
 		m.Locale = locale
@@ -284,7 +295,7 @@ func TestEveryLocaleIsEnglish(t *testing.T) {
 }
 
 func BenchmarkCompose(b *testing.B) {
-	for _, k := range []message.Kind{message.Code, message.TOTP} {
+	for _, k := range []tasks.Kind{tasks.Code, tasks.TOTP} {
 		b.Run(string(k), func(b *testing.B) {
 			m := sample(b, k)
 			b.ReportAllocs()

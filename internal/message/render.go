@@ -12,6 +12,8 @@ import (
 	"strings"
 	texttemplate "text/template"
 	"time"
+
+	"example.com/securemail/tasks"
 )
 
 // Parts are the words of a mail.
@@ -48,9 +50,9 @@ type pair struct {
 	html *htmltemplate.Template
 }
 
-var templates = map[Kind]pair{Key: parse(Key), Code: parse(Code), TOTP: parse(TOTP)}
+var templates = map[tasks.Kind]pair{tasks.Key: parse(tasks.Key), tasks.Code: parse(tasks.Code), tasks.TOTP: parse(tasks.TOTP)}
 
-func parse(k Kind) pair {
+func parse(k tasks.Kind) pair {
 	name := "templates/" + string(k)
 	return pair{
 		texttemplate.Must(texttemplate.ParseFS(files, "templates/layout.txt", name+".txt")),
@@ -68,7 +70,7 @@ var outlook = htmltemplate.FuncMap{
 }
 
 // Render returns the words of m without composing a message. It refuses what [Compose] refuses.
-func Render(m Mail) (Parts, error) {
+func Render(m Content) (Parts, error) {
 	if err := m.check(); err != nil {
 		return Parts{}, err
 	}
@@ -91,7 +93,7 @@ func Render(m Mail) (Parts, error) {
 }
 
 // newView expects a checked mail.
-func newView(m Mail) view {
+func newView(m Content) view {
 	product := strings.Join(strings.Fields(m.Product), " ") // folding the subject may lose one of two spaces
 	v := view{
 		Product:   product,
@@ -111,7 +113,7 @@ func newView(m Mail) view {
 	if m.Purpose != "" && m.Purpose != "default" {
 		v.For += " " + m.Purpose
 	}
-	if m.Kind == TOTP {
+	if m.Kind == tasks.TOTP {
 		v.Link = htmltemplate.URL(v.URI) // check has seen that it is an otpauth URI
 		// Unique in the world (RFC 2045 section 7) because the Message-ID is, and short whatever that one's length.
 		sum := sha256.Sum256([]byte(m.MessageID))

@@ -3,34 +3,21 @@ package record
 import (
 	"context"
 	"crypto/rand"
-	_ "embed"
 	"fmt"
 	"strconv"
 	"strings"
-	"time"
-
-	"github.com/redis/go-redis/v9"
 )
 
-var (
-	//go:embed lua/export.lua
-	exportSource string
-	exportScript = redis.NewScript(exportSource)
-)
+var exportScript = script("export")
 
-// Look reads what StartCheck reads, and charges nothing.
-func (s *Store) Look(ctx context.Context, id string) (*Check, error) {
-	c := &Check{ID: id}
-	return c, c.scan(s.rdb.HMGet(ctx, key(id), checkFields...), time.Now().UnixMilli())
-}
-
-// Export gives an active TOTP out of our hands, once: it is used afterwards, its sealed secret is gone, and the record
-// ends with the retention. It returns the last time step that was accepted, or false if it is not active.
+// Export hands an active TOTP over to the application, once: its credential is exported afterwards, its sealed secret is
+// gone, and the record ends with the retention. It returns the last time step that was accepted, or false if the TOTP is
+// not active.
 func (s *Store) Export(ctx context.Context, id string) (lastStep int64, ok bool, err error) {
-	token := rand.Text()
+	args := named("token", rand.Text(), "retention", s.retention.Milliseconds())
 	var text string
 	err = repeat(ctx, func() (err error) {
-		text, err = exportScript.Run(ctx, s.rdb, []string{key(id)}, token, s.retention.Milliseconds()).Text()
+		text, err = exportScript.Run(ctx, s.rdb, keysOf(id), args...).Text()
 		return err
 	})
 	if err != nil {

@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"example.com/securemail/internal/record"
 	"example.com/securemail/internal/testserver"
+	"example.com/securemail/tasks"
 )
 
 // TestAMailWhoseRecordWasLostWhileItWasSentCanBeAnswered: after a failover the replica may not have what Open wrote. The
@@ -18,8 +20,8 @@ func TestAMailWhoseRecordWasLostWhileItWasSentCanBeAnswered(t *testing.T) {
 	ctx := context.Background()
 	lose := func(id string) { r.Client.Del(ctx, "securemail:{"+id+"}", "securemail:{"+id+"}:mail") }
 
-	for _, kind := range []string{"key", "totp"} {
-		m := newMail("lost-" + kind)
+	for _, kind := range []tasks.Kind{tasks.Key, tasks.TOTP} {
+		m := newMail("lost-" + string(kind))
 		m.Kind, m.Address, m.Sealed = kind, "tag", []byte("sealed mail")
 		if kind == "totp" {
 			m.TOTP = []byte("sealed secret")
@@ -29,12 +31,12 @@ func TestAMailWhoseRecordWasLostWhileItWasSentCanBeAnswered(t *testing.T) {
 		if err := s.Accept(ctx, a, record.Result{Code: 250}); err != nil {
 			t.Fatal(err)
 		}
-		check, err := s.StartCheck(ctx, m.ID, "recipient", m.Purpose)
+		check, err := s.BeginVerify(ctx, m.ID, counters, m.Purpose)
 		if err != nil || !check.Live || !bytes.Equal(check.Seed, m.Seed) || check.KeyID != m.KeyID || check.Kind != kind || check.Address != "tag" ||
 			!bytes.Equal(check.TOTP, m.TOTP) {
 			t.Errorf("%s: got %+v, %v; want what Open had written", kind, check, err)
 		}
-		if status, err := s.Status(ctx, m.ID); err != nil || status.State != record.Accepted || status.Tries != 1 || !status.ExpiresAt.Equal(m.ExpiresAt) {
+		if status, err := s.Status(ctx, m.ID, time.Now()); err != nil || status.State != tasks.Accepted || status.Tries != 1 || !status.ExpiresAt.Equal(m.ExpiresAt) {
 			t.Errorf("%s: got %+v, %v; want accepted", kind, status, err)
 		}
 		if kept, err := s.Kept(ctx, m.ID); err != nil || !bytes.Equal(kept.Sealed, m.Sealed) {
@@ -44,7 +46,7 @@ func TestAMailWhoseRecordWasLostWhileItWasSentCanBeAnswered(t *testing.T) {
 			t.Errorf("%s: the record lives for %v", kind, ttl)
 		}
 		var ended *record.EndedError
-		if _, err := s.Open(ctx, m); !errors.As(err, &ended) || ended.Outcome != record.Accepted {
+		if _, err := s.Open(ctx, m); !errors.As(err, &ended) || ended.Outcome != tasks.Accepted {
 			t.Errorf("%s: Open once more: got %v, want that it has ended", kind, err)
 		}
 	}
@@ -64,7 +66,7 @@ func TestALostRecordIsNotMadeUpFromTwoKeys(t *testing.T) {
 	if err := s.Accept(ctx, a, record.Result{Code: 250}); err != nil {
 		t.Fatal(err)
 	}
-	if kept, err := s.Kept(ctx, m.ID); err != nil || kept.State != record.Accepted || len(kept.Sealed) > 0 {
+	if kept, err := s.Kept(ctx, m.ID); err != nil || kept.State != tasks.Accepted || len(kept.Sealed) > 0 {
 		t.Errorf("got %+v, %v; want accepted, and nothing sealed", kept, err)
 	}
 }
@@ -89,7 +91,7 @@ func TestAcceptBringsNoRevokedSecretBack(t *testing.T) {
 		if err := s.Accept(ctx, a, record.Result{Code: 250}); err != nil {
 			t.Fatal(err)
 		}
-		if check, err := s.StartCheck(ctx, m.ID, "recipient", m.Purpose); err != nil || check.Live || len(check.TOTP) > 0 {
+		if check, err := s.BeginVerify(ctx, m.ID, counters, m.Purpose); err != nil || check.Live || len(check.TOTP) > 0 {
 			t.Errorf("lost %v: got %+v, %v; want nothing to answer", lost, check, err)
 		}
 	}

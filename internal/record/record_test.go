@@ -15,13 +15,14 @@ import (
 
 	"example.com/securemail/internal/record"
 	"example.com/securemail/internal/testserver"
+	"example.com/securemail/tasks"
 )
 
 const retention = time.Hour
 
-func newMail(id string) record.Mail {
+func newMail(id string) record.Entry {
 	now := time.Now().UTC().Truncate(time.Second)
-	return record.Mail{ID: id, Kind: "key", Purpose: "sign-in", Seed: bytes.Repeat([]byte{7, 0}, 16), KeyID: "k1",
+	return record.Entry{ID: id, Kind: "key", Purpose: "sign-in", Seed: bytes.Repeat([]byte{7, 0}, 16), KeyID: "k1",
 		CreatedAt: now, ExpiresAt: now.Add(time.Hour)}
 }
 
@@ -33,7 +34,7 @@ func loseLock(t *testing.T, rdb *redis.Client, id string) {
 	}
 }
 
-func mustOpen(t *testing.T, s *record.Store, m record.Mail) *record.Attempt {
+func mustOpen(t *testing.T, s *record.Store, m record.Entry) *record.Attempt {
 	t.Helper()
 	a, err := s.Open(context.Background(), m)
 	if err != nil {
@@ -42,13 +43,13 @@ func mustOpen(t *testing.T, s *record.Store, m record.Mail) *record.Attempt {
 	return a
 }
 
-func wantStatus(t *testing.T, s *record.Store, id string, want record.Status) {
+func wantStatus(t *testing.T, s *record.Store, id string, want tasks.Status) {
 	t.Helper()
-	got, err := s.Status(context.Background(), id)
+	got, err := s.Status(context.Background(), id, time.Now())
 	if err != nil {
 		t.Fatal(err)
 	}
-	got.ChangedAt, got.AcceptedAt = time.Time{}, time.Time{}
+	got.AcceptedAt = time.Time{}
 	if got != want {
 		t.Errorf("status\n got %+v\nwant %+v", got, want)
 	}
@@ -60,24 +61,24 @@ func TestOneMailsWay(t *testing.T) {
 	s := record.NewStore(r.Client, retention)
 	m := newMail("way")
 
-	if _, err := s.Status(ctx, m.ID); !errors.Is(err, record.ErrNotFound) {
+	if _, err := s.Status(ctx, m.ID, time.Now()); !errors.Is(err, tasks.ErrNotFound) {
 		t.Fatalf("Status before Open: got %v, want ErrNotFound", err)
 	}
 	a := mustOpen(t, s, m)
-	if a.Try != 1 || a.Sending != 0 || !bytes.Equal(a.Seed, m.Seed) || a.KeyID != "k1" || !a.ExpiresAt.Equal(m.ExpiresAt) {
+	if a.Try != 1 || a.Resends != 0 || !bytes.Equal(a.Seed, m.Seed) || a.KeyID != "k1" || !a.ExpiresAt.Equal(m.ExpiresAt) {
 		t.Fatalf("Open: got %+v", a)
 	}
-	base := record.Status{ID: m.ID, Kind: "key", Purpose: "sign-in", Credential: record.CredentialLive, CreatedAt: m.CreatedAt, ExpiresAt: m.ExpiresAt}
+	base := tasks.Status{ID: m.ID, Kind: "key", Purpose: "sign-in", Credential: tasks.CredentialLive, CreatedAt: m.CreatedAt, ExpiresAt: m.ExpiresAt}
 	want := base
-	want.State, want.Tries = record.Sending, 1
+	want.State, want.Tries = tasks.Sending, 1
 	wantStatus(t, s, m.ID, want)
 
 	next := time.Now().Add(time.Minute).UTC().Truncate(time.Millisecond)
-	result := record.Result{Reason: "recipient", Code: 450, Enhanced: "4.2.1", Relay: "r1"}
+	result := record.Result{Reason: "recipient", Code: 450, EnhancedCode: "4.2.1", Relay: "r1"}
 	if err := s.Defer(ctx, a, result, next, true); err != nil {
 		t.Fatal(err)
 	}
-	want.State, want.Reason, want.Code, want.Enhanced, want.Relay, want.NextTry = record.Deferred, "recipient", 450, "4.2.1", "r1", next
+	want.State, want.Reason, want.Code, want.EnhancedCode, want.Relay, want.NextTry = tasks.Deferred, "recipient", 450, "4.2.1", "r1", next
 	wantStatus(t, s, m.ID, want)
 
 	// Another seed and another key in a repeated task change nothing: the same mail carries the same secret.
@@ -87,15 +88,15 @@ func TestOneMailsWay(t *testing.T) {
 	if a.Try != 2 || !bytes.Equal(a.Seed, m.Seed) || a.KeyID != "k1" {
 		t.Fatalf("second Open: got %+v, want the first one's seed and key id", a)
 	}
-	if err := s.Accept(ctx, a, record.Result{Code: 250, Enhanced: "2.0.0", Relay: "r1", QueueID: "4XYZ"}); err != nil {
+	if err := s.Accept(ctx, a, record.Result{Code: 250, EnhancedCode: "2.0.0", Relay: "r1", QueueID: "4XYZ"}); err != nil {
 		t.Fatal(err)
 	}
 	want = base
-	want.State, want.Tries, want.Code, want.Enhanced, want.Relay, want.QueueID = record.Accepted, 2, 250, "2.0.0", "r1", "4XYZ"
+	want.State, want.Tries, want.Code, want.EnhancedCode, want.Relay, want.QueueID = tasks.Accepted, 2, 250, "2.0.0", "r1", "4XYZ"
 	wantStatus(t, s, m.ID, want)
 
 	var ended *record.EndedError
-	if _, err := s.Open(ctx, m); !errors.As(err, &ended) || ended.Outcome != record.Accepted {
+	if _, err := s.Open(ctx, m); !errors.As(err, &ended) || ended.Outcome != tasks.Accepted {
 		t.Errorf("Open of an accepted mail: got %v, want EndedError", err)
 	}
 	left, err := r.Client.PTTL(ctx, "securemail:{way}").Result()
@@ -146,7 +147,7 @@ func TestALostLockIsNoticed(t *testing.T) {
 	if err := s.Defer(ctx, first, record.Result{}, time.Now(), true); !errors.As(err, &locked) {
 		t.Errorf("Defer without the lock: got %v, want LockedError", err)
 	}
-	if err := s.End(ctx, first, record.Refused, record.Result{}); !errors.As(err, &locked) {
+	if err := s.End(ctx, first, tasks.Refused, record.Result{}); !errors.As(err, &locked) {
 		t.Errorf("End without the lock: got %v, want LockedError", err)
 	}
 	if err := s.Renew(ctx, second); err != nil {
@@ -158,7 +159,7 @@ func TestWhatARelayTookIsAcceptedWhoeverHoldsTheLock(t *testing.T) {
 	ctx := context.Background()
 	r := testserver.StartRedis(t)
 	s := record.NewStore(r.Client, retention)
-	for _, outcome := range []record.State{record.Refused, record.Expired, record.Unknown, record.Revoked} {
+	for _, outcome := range []tasks.State{tasks.Refused, tasks.Expired, tasks.Unknown, tasks.Revoked} {
 		id := "late-" + string(outcome)
 		first := mustOpen(t, s, newMail(id))
 		loseLock(t, r.Client, id)
@@ -169,14 +170,14 @@ func TestWhatARelayTookIsAcceptedWhoeverHoldsTheLock(t *testing.T) {
 		if err := s.Accept(ctx, first, record.Result{Code: 250}); err != nil {
 			t.Fatal(err)
 		}
-		if got, _ := s.Status(ctx, id); got.State != record.Accepted {
+		if got, _ := s.Status(ctx, id, time.Now()); got.State != tasks.Accepted {
 			t.Errorf("after %s and Accept: got %s", outcome, got.State)
 		}
 		// And nothing takes accepted back.
 		if err := s.End(ctx, second, outcome, record.Result{}); err != nil {
 			t.Fatal(err)
 		}
-		if got, _ := s.Status(ctx, id); got.State != record.Accepted {
+		if got, _ := s.Status(ctx, id, time.Now()); got.State != tasks.Accepted {
 			t.Errorf("after Accept and %s: got %s", outcome, got.State)
 		}
 	}
@@ -191,7 +192,7 @@ func TestATryThatDoesNotCountIsGivenBack(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if got, _ := s.Status(ctx, "free"); got.Tries != 0 {
+	if got, _ := s.Status(ctx, "free", time.Now()); got.Tries != 0 {
 		t.Errorf("got %d tries, want 0", got.Tries)
 	}
 }
@@ -201,29 +202,27 @@ func TestAMailThatWasNeverOpenedCanEnd(t *testing.T) {
 	r := testserver.StartRedis(t)
 	s := record.NewStore(r.Client, retention)
 	m := newMail("late")
-	if err := s.EndUnopened(ctx, m, record.Expired, record.Result{Reason: "late"}); err != nil {
+	if err := s.EndUnopened(ctx, m, tasks.Expired, record.Result{Reason: "late"}); err != nil {
 		t.Fatal(err)
 	}
-	wantStatus(t, s, m.ID, record.Status{ID: "late", Kind: "key", Purpose: "sign-in", State: record.Expired, Reason: "late",
+	wantStatus(t, s, m.ID, tasks.Status{ID: "late", Kind: "key", Purpose: "sign-in", State: tasks.Expired, Reason: "late",
 		CreatedAt: m.CreatedAt, ExpiresAt: m.ExpiresAt})
 
 	m = newMail("busy")
 	mustOpen(t, s, m)
 	var locked *record.LockedError
-	if err := s.EndUnopened(ctx, m, record.Expired, record.Result{}); !errors.As(err, &locked) {
+	if err := s.EndUnopened(ctx, m, tasks.Expired, record.Result{}); !errors.As(err, &locked) {
 		t.Errorf("a mail that is being sent: got %v, want LockedError", err)
 	}
 	loseLock(t, r.Client, "busy") // its worker died
-	if err := s.EndUnopened(ctx, m, record.Expired, record.Result{}); err != nil {
+	if err := s.EndUnopened(ctx, m, tasks.Expired, record.Result{}); err != nil {
 		t.Errorf("a mail whose worker died: %v", err)
 	}
-	if got, _ := s.Status(ctx, "busy"); got.State != record.Expired {
+	if got, _ := s.Status(ctx, "busy", time.Now()); got.State != tasks.Expired {
 		t.Errorf("got %s, want expired", got.State)
 	}
 }
 
-// TestARepeatedOpenCountsOnce drops the reply to an Open after Redis has carried it out, as a broken connection does.
-// go-redis then repeats the script by itself.
 // TestAResendThatWasNeverOpenedIsNotQueuedForEver: the worker that finds it too late is faster than the client that shows it
 // as queued.
 func TestAResendThatWasNeverOpenedIsNotQueuedForEver(t *testing.T) {
@@ -235,24 +234,24 @@ func TestAResendThatWasNeverOpenedIsNotQueuedForEver(t *testing.T) {
 		t.Fatal(err)
 	}
 	again := m
-	again.Sending = 1
+	again.Resends = 1
 	for range 2 {
-		if err := s.EndUnopened(ctx, again, record.Expired, record.Result{Reason: "late"}); err != nil {
+		if err := s.EndUnopened(ctx, again, tasks.Expired, record.Result{Reason: "late"}); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Resend(ctx, m.ID, 1); err != nil {
 			t.Fatal(err)
 		}
-		got, err := s.Status(ctx, m.ID)
-		if err != nil || got.State != record.Expired || got.Reason != "late" || got.Sending != 1 || got.Code != 0 {
+		got, err := s.Status(ctx, m.ID, time.Now())
+		if err != nil || got.State != tasks.Expired || got.Reason != "late" || got.Resends != 1 || got.Code != 0 {
 			t.Errorf("got %+v, %v; want expired, late, of sending 1", got, err)
 		}
 	}
 	// The task of the first sending, once more, changes nothing.
-	if err := s.EndUnopened(ctx, m, record.Refused, record.Result{Reason: "malformed"}); err != nil {
+	if err := s.EndUnopened(ctx, m, tasks.Refused, record.Result{Reason: "malformed"}); err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := s.Status(ctx, m.ID); got.State != record.Expired {
+	if got, _ := s.Status(ctx, m.ID, time.Now()); got.State != tasks.Expired {
 		t.Errorf("got %s, want expired", got.State)
 	}
 }
@@ -263,14 +262,14 @@ func TestALateEndOfASendingEndsNoOther(t *testing.T) {
 	s := record.NewStore(testserver.StartRedis(t).Client, retention)
 	for name, end := range map[string]func(*record.Attempt) error{
 		"accepted": func(a *record.Attempt) error { return s.Accept(ctx, a, record.Result{Code: 250}) },
-		"refused":  func(a *record.Attempt) error { return s.End(ctx, a, record.Refused, record.Result{}) },
-		"unknown":  func(a *record.Attempt) error { return s.End(ctx, a, record.Unknown, record.Result{}) },
+		"refused":  func(a *record.Attempt) error { return s.End(ctx, a, tasks.Refused, record.Result{}) },
+		"unknown":  func(a *record.Attempt) error { return s.End(ctx, a, tasks.Unknown, record.Result{}) },
 	} {
 		m := newMail(name)
 		m.Sealed = []byte("x")
 		a := mustOpen(t, s, m)
 		again := m
-		again.Sending = 1
+		again.Resends = 1
 		for i, step := range []func() error{
 			func() error { return end(a) },
 			func() error { return s.Resend(ctx, m.ID, 1) },
@@ -289,12 +288,14 @@ func TestALateEndOfASendingEndsNoOther(t *testing.T) {
 				t.Fatalf("%s, step %d: %v", name, i, err)
 			}
 		}
-		if got, _ := s.Status(ctx, m.ID); got.State != record.Accepted || got.Sending != 1 {
-			t.Errorf("%s: got %s of sending %d, want accepted of 1", name, got.State, got.Sending)
+		if got, _ := s.Status(ctx, m.ID, time.Now()); got.State != tasks.Accepted || got.Resends != 1 {
+			t.Errorf("%s: got %s of sending %d, want accepted of 1", name, got.State, got.Resends)
 		}
 	}
 }
 
+// TestARepeatedOpenCountsOnce drops the reply to an Open after Redis has carried it out, as a broken connection does.
+// go-redis then repeats the script by itself.
 func TestARepeatedOpenCountsOnce(t *testing.T) {
 	r := testserver.StartRedis(t)
 	var drop atomic.Bool

@@ -11,8 +11,7 @@ import (
 	"example.com/securemail/internal/submission"
 )
 
-// TestAcquireWaits until somebody's probe has gone well, or its own time has come.
-func TestAcquireWaits(t *testing.T) {
+func TestAcquire_WaitsForAProbeOrItsTime(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := relaysNamed(t, submission.Options{}, "a", "b")
 		mustAcquire(t, r, "a").End(stale)
@@ -38,7 +37,7 @@ func TestAcquireWaits(t *testing.T) {
 	})
 }
 
-func TestAcquireGivesUp(t *testing.T) {
+func TestAcquire_EndsWithItsContext(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := relaysNamed(t, submission.Options{}, "a")
 		mustAcquire(t, r, "a").End(stale)
@@ -61,7 +60,7 @@ func TestAcquireGivesUp(t *testing.T) {
 	})
 }
 
-func TestNextRelayWhileTheFirstIsOpen(t *testing.T) {
+func TestAcquire_TakesTheNextRelayWhileTheFirstIsSuspended(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := relaysNamed(t, submission.Options{}, "a", "b")
 		mustAcquire(t, r, "a").End(stale)

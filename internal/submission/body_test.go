@@ -11,8 +11,9 @@ import (
 	"example.com/securemail/internal/submission"
 )
 
-// TestBlocks sends messages whose length on the wire is around the end of a block: the last write must hold the final dot.
-func TestBlocks(t *testing.T) {
+// TestBody_IsWrittenInBlocks sends messages whose length on the wire is around the end of a block:
+// the last write must hold the final dot.
+func TestBody_IsWrittenInBlocks(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, nil).start()
 	c := s.client()
 	var want [][]byte
@@ -42,7 +43,7 @@ func lines(n int) []byte {
 	return bytes.ReplaceAll(b, []byte("\ryy\r\n"), []byte("xyy\r\n"))
 }
 
-func TestBeforeDot(t *testing.T) {
+func TestBeforeDot_StopsTheMail(t *testing.T) {
 	onBothPorts(t, func(t *testing.T, mode submission.TLSMode) {
 		for _, msg := range [][]byte{mail, lines(10 * submission.BlockSize)} {
 			s := newServer(t, mode, nil).start()
@@ -63,9 +64,10 @@ func TestBeforeDot(t *testing.T) {
 	})
 }
 
-// TestLastBlockHoldsTheDot: whoever is stopped before the final dot has sent none of it, not even its CRLF, and all that comes
-// before the last block; and nothing follows, such as a QUIT that would be taken for text.
-func TestLastBlockHoldsTheDot(t *testing.T) {
+// TestBody_LastBlockHoldsTheDot: a mail that is stopped before the final dot has sent none of it, not
+// even its CRLF, and all that comes before the last block. Nothing follows, such as a QUIT that would
+// be taken for text.
+func TestBody_LastBlockHoldsTheDot(t *testing.T) {
 	const end = len("\r\n.\r\n")
 	for d := -end - 2; d <= end+2; d++ {
 		s := newServer(t, submission.ImplicitTLS, nil).start()
@@ -84,7 +86,7 @@ func TestLastBlockHoldsTheDot(t *testing.T) {
 	}
 }
 
-func TestCancelInBeforeDotStopsTheMail(t *testing.T) {
+func TestBeforeDot_CancelStopsTheMail(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, nil).start()
 	ctx, cancel := context.WithCancel(context.Background())
 	_, err := s.client().Submit(ctx, envelope, mail, func(context.Context) error { cancel(); return nil })
@@ -97,8 +99,9 @@ func TestCancelInBeforeDotStopsTheMail(t *testing.T) {
 	}
 }
 
-// TestCutInMidBody has more body than all buffers on the way hold, so that the server goes before the last block is written.
-func TestCutInMidBody(t *testing.T) {
+// TestBody_CutInTheMiddleIsNotAmbiguous has more body than all buffers on the way hold, so that the
+// server closes before the last block is written.
+func TestBody_CutInTheMiddleIsNotAmbiguous(t *testing.T) {
 	onBothPorts(t, func(t *testing.T, mode submission.TLSMode) {
 		huge := lines(32 << 20)
 		for _, action := range []string{"(drop)", "421 4.3.0 out of here"} {
@@ -114,8 +117,8 @@ func TestCutInMidBody(t *testing.T) {
 	})
 }
 
-// TestStuckInMidBody has a server that stops reading.
-func TestStuckInMidBody(t *testing.T) {
+// TestBody_TimesOutWhenTheServerStopsReading has a server that stops reading.
+func TestBody_TimesOutWhenTheServerStopsReading(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, nil)
 	stop := make(chan struct{})
 	var once sync.Once
@@ -128,13 +131,14 @@ func TestStuckInMidBody(t *testing.T) {
 	once.Do(func() { close(stop) })
 	e := failure(t, err)
 	if e.Phase != submission.PhaseBody || e.Ambiguous || e.Scope != submission.ScopeNetwork || !strings.Contains(e.Error(), "in time") {
-		t.Errorf("got %v, want a time-out in phase body", e)
+		t.Errorf("got %v, want a timeout in phase body", e)
 	}
 }
 
-// TestCutAtEveryByte closes the connection at each byte of the server's side of the conversation, and at every fifth of what
-// TCP carries, handshakes included. Only who may have got the final dot is under suspicion of having taken the mail.
-func TestCutAtEveryByte(t *testing.T) {
+// TestSubmit_CutAtEveryByte closes the connection at each byte of the server's side of the
+// conversation, and at every fifth of what TCP carries, handshakes included. Only a server that may
+// have got the final dot may have taken the mail.
+func TestSubmit_CutAtEveryByte(t *testing.T) {
 	onBothPorts(t, func(t *testing.T, mode submission.TLSMode) {
 		t.Parallel()
 		whole := newServer(t, mode, nil).start()
@@ -152,7 +156,8 @@ func TestCutAtEveryByte(t *testing.T) {
 			_, err := submit(s.client())
 			checkCut(t, s, cut, err, cut == end, cut >= whole.dotAt)
 		}
-		// What TLS itself sends varies in length from run to run, so here the server says whether it got the dot.
+		// What TLS itself sends varies in length from run to run, so here the server says whether
+		// it got the dot.
 		for cut := 0; ; cut += 5 {
 			s := newServer(t, mode, nil)
 			s.cutRaw = cut

@@ -13,12 +13,13 @@ import (
 	"example.com/securemail/internal/submission"
 )
 
-// These tests run on synctest's clock and end turns without sending, so that the pauses are the real ones.
+// These tests run on synctest's clock and end turns without sending, so that the pauses are the
+// real ones.
 
 var (
 	down    = &submission.Error{Relay: "a", Phase: submission.PhaseDial, Scope: submission.ScopeNetwork}
 	stale   = &submission.Error{Relay: "a", Phase: submission.PhaseAuth, Code: 535, Scope: submission.ScopeCredentials, Permanent: true}
-	nobody  = &submission.Error{Relay: "a", Phase: submission.PhaseRcpt, Code: 550, Enhanced: "5.1.1", Scope: submission.ScopeRecipient, Permanent: true}
+	nobody  = &submission.Error{Relay: "a", Phase: submission.PhaseRcpt, Code: 550, EnhancedCode: "5.1.1", Scope: submission.ScopeRecipient, Permanent: true}
 	gaveUp  = &submission.Error{Relay: "a", Phase: submission.PhaseDial, Scope: submission.ScopeCaller}
 	tooLong = context.DeadlineExceeded
 )
@@ -92,14 +93,14 @@ func mustWait(t *testing.T, r *submission.Relays) {
 	}
 }
 
-func TestFiveFailuresInARow(t *testing.T) {
+func TestBreaker_OpensAfterFiveFailuresInARow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log journal
 		r := relaysNamed(t, submission.Options{Changed: log.changed}, "a")
 		for range 4 {
 			mustAcquire(t, r, "a").End(down)
 		}
-		mustAcquire(t, r, "a").End(nobody) // it answers: the row is broken
+		mustAcquire(t, r, "a").End(nobody) // it answers: the row ends
 		mustAcquire(t, r, "a").End(gaveUp)
 		for range 4 {
 			mustAcquire(t, r, "a").End(down)
@@ -129,7 +130,7 @@ func TestFiveFailuresInARow(t *testing.T) {
 	})
 }
 
-func TestUnusedProbeIsTheNextOnes(t *testing.T) {
+func TestBreaker_UnusedProbeGoesToTheNextAttempt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		for name, end := range map[string]func(*submission.Turn){
 			"released":  func(turn *submission.Turn) { turn.Release(t.Context()) },
@@ -163,7 +164,7 @@ func TestUnusedProbeIsTheNextOnes(t *testing.T) {
 	})
 }
 
-func TestLongTrouble(t *testing.T) {
+func TestBreaker_LengthOfPause(t *testing.T) {
 	relay, before, after := submission.ScopeRelay, submission.PhaseMail, submission.PhaseRcpt
 	tests := []struct {
 		outcome *submission.Error
@@ -220,8 +221,8 @@ func TestLongTrouble(t *testing.T) {
 	})
 }
 
-// TestBothBreakers: the probe of a relay that was down finds its password stale. It is closed when both are.
-func TestBothBreakers(t *testing.T) {
+// TestBreaker_ProbeThatFindsALongerPause: the probe of a relay that was down finds a wrong password.
+func TestBreaker_ProbeThatFindsALongerPause(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var log journal
 		r := relaysNamed(t, submission.Options{Changed: log.changed}, "a")

@@ -6,8 +6,9 @@ import (
 	"example.com/securemail/internal/submission"
 )
 
-// TestClassify reaches every rule; testdata/faults.txt plays most of them over a wire.
-func TestClassify(t *testing.T) {
+// TestClassify_ReachesEveryRule reaches every rule; testdata/faults.txt plays most of them over a
+// wire.
+func TestClassify_ReachesEveryRule(t *testing.T) {
 	const (
 		recipient   = submission.ScopeRecipient
 		message     = submission.ScopeMessage
@@ -46,6 +47,8 @@ func TestClassify(t *testing.T) {
 		{submission.PhaseReset, 502, "", relay, false},
 
 		{submission.PhaseMail, 530, "5.7.0", credentials, true},
+		{submission.PhaseMail, 501, "5.1.7", relay, true},
+		{submission.PhaseMail, 554, "5.2.252", relay, true},
 		{submission.PhaseMail, 502, "5.7.0", credentials, true},
 		{submission.PhaseMail, 432, "4.3.2", relay, false}, // Exchange: too many connections
 		{submission.PhaseMail, 451, "4.3.0", relay, false},
@@ -88,6 +91,8 @@ func TestClassify(t *testing.T) {
 		{submission.PhaseRcpt, 550, "5.7.1", relay, true},
 		{submission.PhaseRcpt, 521, "", relay, true},
 		{submission.PhaseRcpt, 503, "", relay, true},
+		{submission.PhaseRcpt, 530, "5.7.0", credentials, true},
+		{submission.PhaseRcpt, 534, "", credentials, true},
 		{submission.PhaseRcpt, 535, "5.7.8", credentials, true},
 
 		{submission.PhaseData, 451, "", message, false},
@@ -134,7 +139,7 @@ func TestClassify(t *testing.T) {
 	}
 }
 
-func TestEveryRefusalHasAnOwner(t *testing.T) {
+func TestClassify_EveryRefusalHasAScope(t *testing.T) {
 	for _, phase := range []submission.Phase{"greeting", "ehlo", "starttls", "auth", "reset", "mail", "rcpt", "data", "body", "dot"} {
 		for code := 400; code < 600; code++ {
 			if e := submission.Refused(phase, code, ""); e.Scope == "" || code < 500 && e.Permanent {

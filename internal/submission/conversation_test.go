@@ -16,8 +16,9 @@ import (
 	"example.com/securemail/internal/submission"
 )
 
-func TestOneFlightWhereOffered(t *testing.T) {
-	// The server says nothing to MAIL and RCPT until it has read DATA: who waits for a reply in between waits for ever.
+func TestPipeline_SendsAllAtOnceWhereOffered(t *testing.T) {
+	// The server says nothing to MAIL and RCPT until it has read DATA: a client that waits for a
+	// reply in between waits for ever.
 	s := newServer(t, submission.ImplicitTLS, nil)
 	s.hold = true
 	if _, err := submit(s.start().client()); err != nil {
@@ -25,7 +26,7 @@ func TestOneFlightWhereOffered(t *testing.T) {
 	}
 }
 
-func TestOneByOneOtherwise(t *testing.T) {
+func TestPipeline_SendsOneByOneOtherwise(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, map[string]string{"mail": "450 4.3.0 later"})
 	s.ehlo = `AUTH PLAIN`
 	c := s.start().client()
@@ -39,8 +40,8 @@ func TestOneByOneOtherwise(t *testing.T) {
 	}
 }
 
-// TestFirstRefusalDecides plays every pair of refusals in one flight.
-func TestFirstRefusalDecides(t *testing.T) {
+// TestPipeline_FirstRefusalDecides plays every pair of refusals in one pipeline.
+func TestPipeline_FirstRefusalDecides(t *testing.T) {
 	tests := []struct {
 		mail, rcpt, data string
 		phase            submission.Phase
@@ -81,8 +82,9 @@ func TestFirstRefusalDecides(t *testing.T) {
 	}
 }
 
-// TestGoMailDrives sends through go-mail's own Send: a session is a SendCloser that survives a refused recipient.
-func TestGoMailDrives(t *testing.T) {
+// TestSession_GoMailDrivesIt sends through go-mail's own Send: a session is a SendCloser that
+// survives a refused recipient.
+func TestSession_GoMailDrivesIt(t *testing.T) {
 	onBothPorts(t, func(t *testing.T, mode submission.TLSMode) {
 		s := newServer(t, mode, nil).start()
 		session, err := s.client().Open(context.Background())
@@ -122,7 +124,7 @@ func TestGoMailDrives(t *testing.T) {
 	})
 }
 
-func TestUnfitForThisRelay(t *testing.T) {
+func TestExtensions_AMailTheRelayCannotTake(t *testing.T) {
 	eightBit := []byte("Subject: x\r\n\r\nGr\xc3\xbc\xc3\x9fe\r\n")
 	utf8Header := []byte("Subject: Gr\xc3\xbc\xc3\x9fe\r\n\r\nhello\r\n")
 	tests := []struct {
@@ -173,8 +175,8 @@ func TestUnfitForThisRelay(t *testing.T) {
 	}
 }
 
-// TestParallel is for the race detector: one client, many callers.
-func TestParallel(t *testing.T) {
+// TestSubmit_InParallel is for the race detector: one client, many callers.
+func TestSubmit_InParallel(t *testing.T) {
 	s := newServer(t, submission.StartTLS, nil).start()
 	c := s.client()
 	var callers sync.WaitGroup
@@ -195,8 +197,8 @@ func TestParallel(t *testing.T) {
 	}
 }
 
-// TestEchoesStayOut has a server that repeats everything it hears in its refusals.
-func TestEchoesStayOut(t *testing.T) {
+// TestError_RepeatsNoEcho has a server that repeats everything it hears in its refusals.
+func TestError_RepeatsNoEcho(t *testing.T) {
 	random := make([]byte, 300)
 	_, _ = rand.Read(random)
 	noise := base64.StdEncoding.EncodeToString(random)
@@ -214,7 +216,7 @@ func TestEchoesStayOut(t *testing.T) {
 	}
 }
 
-func TestSlowButAliveServerIsHeard(t *testing.T) {
+func TestSubmit_WaitsForASlowServer(t *testing.T) {
 	s := newServer(t, submission.StartTLS, map[string]string{"dot": "(slowly)250 2.0.0 Ok: queued as 4XyZ1"}).start()
 	r := s.relay()
 	r.Timeouts.Command = 5 * time.Second

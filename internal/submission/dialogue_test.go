@@ -23,7 +23,7 @@ type dialogue struct {
 	r    *bufio.Reader
 	held []string
 
-	tooMany bool // it is to be turned away
+	tooMany bool // it is to be refused
 }
 
 // gone is called before the client can know that the connection is over.
@@ -85,8 +85,8 @@ func (d *dialogue) command(line string) bool {
 	return d.do(strings.ToLower(verb))
 }
 
-// oauth is AUTH XOAUTH2 or OAUTHBEARER: a response that is too long for the command comes behind an empty challenge, and a
-// refusal may come as a challenge that wants an answer.
+// oauth is AUTH XOAUTH2 or OAUTHBEARER: a response that is too long for the command comes behind an
+// empty challenge, and a refusal may come as a challenge that wants an answer.
 func (d *dialogue) oauth(response string) bool {
 	if response == "" {
 		if !d.send("334 \r\n") || !d.next() {

@@ -24,45 +24,47 @@ const (
 	PhaseDot      Phase = "dot"  // the reply to the final dot
 )
 
-// Scope is who has the trouble: what else would fail if it were tried now.
+// Scope tells which other mails the failure affects.
 type Scope string
 
 const (
 	ScopeRecipient   Scope = "recipient"   // every mail to this address
-	ScopeMessage     Scope = "message"     // this message, wherever it goes
-	ScopeRelay       Scope = "relay"       // every mail through this relay: no mail is to blame
-	ScopeCredentials Scope = "credentials" // every mail through this relay until its login is mended
-	ScopeNetwork     Scope = "network"     // whatever goes over this path; the relay itself may be well
-	ScopeCaller      Scope = "caller"      // nothing: the caller cancelled, or beforeDot refused
+	ScopeMessage     Scope = "message"     // this message, through whatever relay
+	ScopeRelay       Scope = "relay"       // every mail through this relay
+	ScopeCredentials Scope = "credentials" // every mail through this relay until its login is fixed
+	ScopeNetwork     Scope = "network"     // every mail over this path; the relay itself may be healthy
+	ScopeCaller      Scope = "caller"      // no other: the caller cancelled, or beforeDot refused
 )
 
 // Error is why a submission failed.
 type Error struct {
-	Relay     string
-	Phase     Phase
-	Code      int    // the reply code; 0 if it was no reply that failed
-	Enhanced  string // the enhanced status code, such as "5.7.8"; often empty
-	Scope     Scope
-	Permanent bool  // waiting will not mend it: the mail must change, or somebody must see to the relay or its credentials
+	Relay        string
+	Phase        Phase
+	Code         int    // the reply code; 0 if the failure was not a reply
+	EnhancedCode string // the enhanced status code, such as "5.7.8"; often empty
+	Scope        Scope
+	// Permanent says that retrying cannot succeed without a change: of the mail, or by somebody of the
+	// relay or its credentials.
+	Permanent bool
 	Ambiguous bool  // the whole body, its final dot included, may have left, and no reply to it was understood
 	Err       error // the cause, for errors.Is and errors.As; nil if the server's reply is the cause. Not for a log: use Error
 
-	words string // what happened and how to mend it
-	text  string
+	hint string // what happened and how to fix it
+	text string
 }
 
-// Error says what happened and how to mend it in our own words: short, valid UTF-8, without secrets, addresses or anything
-// that the server wrote, since it ends up in Redis and in logs.
+// Error says what happened and how to fix it: short, valid UTF-8, without secrets, addresses or
+// anything that the server wrote, since it is stored in Redis and in logs.
 func (e *Error) Error() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "relay %s: %s: ", e.Relay, e.Phase)
 	if e.Code != 0 {
 		fmt.Fprintf(&b, "%d ", e.Code)
-		if e.Enhanced != "" {
-			b.WriteString(e.Enhanced + " ")
+		if e.EnhancedCode != "" {
+			b.WriteString(e.EnhancedCode + " ")
 		}
 	}
-	b.WriteString(e.words)
+	b.WriteString(e.hint)
 	if e.Ambiguous {
 		b.WriteString("; the server may have taken the mail")
 	}
@@ -71,6 +73,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Text returns what the server wrote, for a debug log only: printable ASCII, at most 200 bytes, addresses masked. It is empty
-// where there was no reply, and for AUTH, since a server may echo what it was sent.
+// Text returns what the server wrote, for a debug log only: printable ASCII, at most 200 bytes,
+// addresses masked. It is empty where there was no reply, and for AUTH, since a server may echo what
+// it was sent.
 func (e *Error) Text() string { return e.text }

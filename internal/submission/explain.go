@@ -13,8 +13,8 @@ import (
 func (r *Relay) refused(phase Phase, rep reply) *Error {
 	rule := classify(phase, rep.code, rep.enhanced)
 	e := &Error{
-		Relay: r.Name, Phase: phase, Code: rep.code, Enhanced: rep.enhanced,
-		Scope: rule.scope, Permanent: rule.permanent, words: rule.words,
+		Relay: r.Name, Phase: phase, Code: rep.code, EnhancedCode: rep.enhanced,
+		Scope: rule.scope, Permanent: rule.permanent, hint: rule.hint,
 	}
 	if phase != PhaseAuth { // the server may echo what we sent
 		e.text = rep.text()
@@ -30,37 +30,38 @@ func (r *Relay) broken(ctx context.Context, phase Phase, err error) *Error {
 		dns      *net.DNSError
 		timeout  net.Error
 	)
-	tlsWords, isTLS := "", false
+	tlsHint, isTLS := "", false
 	if phase == PhaseTLS {
-		tlsWords, isTLS = r.explainTLS(err)
+		tlsHint, isTLS = r.explainTLS(err)
 	}
 	switch {
 	case ctx.Err() != nil && context.Cause(ctx) != errTotal:
-		e.Scope, e.Err, e.words = ScopeCaller, ctx.Err(), "the caller gave up"
+		e.Scope, e.Err, e.hint = ScopeCaller, ctx.Err(), "the caller cancelled"
 	case ctx.Err() != nil:
-		e.Err, e.words = ctx.Err(), fmt.Sprintf("the whole try took longer than %v", r.Timeouts.Total)
+		e.Err, e.hint = ctx.Err(), fmt.Sprintf("the attempt took longer than %v", r.Timeouts.Total)
 	case errors.As(err, &protocol):
-		e.Scope, e.words = ScopeRelay, "the server "+string(protocol)
+		e.Scope, e.hint = ScopeRelay, "the server "+string(protocol)
 	case isTLS:
-		e.Scope, e.Permanent, e.words = ScopeRelay, true, tlsWords
+		e.Scope, e.Permanent, e.hint = ScopeRelay, true, tlsHint
 	case errors.As(err, &timeout) && timeout.Timeout():
-		e.words = "no answer in time" + r.silenceHint(phase)
+		e.hint = "no answer in time" + r.silenceHint(phase)
 	case errors.As(err, &dns) && dns.IsNotFound:
-		e.Scope, e.Permanent, e.words = ScopeRelay, true, fmt.Sprintf("no address found for %q; check the relay's host", r.Host)
+		e.Scope, e.Permanent, e.hint = ScopeRelay, true, fmt.Sprintf("no address found for %q; check the relay's host", r.Host)
 	case errors.As(err, &dns):
-		e.words = "the name service does not answer"
+		e.hint = "the name service does not answer"
 	case errors.Is(err, syscall.ECONNREFUSED):
-		e.words = fmt.Sprintf("nothing listens on port %d of %q; check host and port", r.Port, r.Host)
+		e.hint = fmt.Sprintf("nothing listens on port %d of %q; check host and port", r.Port, r.Host)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF),
 		errors.Is(err, syscall.ECONNRESET), errors.Is(err, syscall.EPIPE):
-		e.words = "the server closed the connection"
+		e.hint = "the server closed the connection"
 	default:
-		e.words = "the connection failed"
+		e.hint = "the connection failed"
 	}
 	return e
 }
 
-// silenceHint names the commonest reason for a server that never greets: it waits for a TLS handshake.
+// silenceHint names the commonest reason for a server that never greets: it waits for a TLS
+// handshake.
 func (r *Relay) silenceHint(phase Phase) string {
 	if phase == PhaseGreeting && r.TLS == StartTLS {
 		return fmt.Sprintf("; port %d may want implicit TLS", r.Port)

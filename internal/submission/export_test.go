@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// What the external tests may see of the inside.
+// What the external tests see of the inside.
 
 const BlockSize = blockSize
 
@@ -46,14 +46,32 @@ func Broken(ctx context.Context, phase Phase, err error) *Error {
 	return (&Relay{Name: "test", Host: "mail.example.com", Port: 587, TLS: StartTLS}).broken(ctx, phase, err)
 }
 
+// Client is one relay without the others.
+type Client = relay
+
+func NewClient(settings Relay) (*Client, error) {
+	return newRelay(settings, newBreaker(shortPause, longPause, func(bool, error, time.Time) {}))
+}
+
+func (r *relay) Submit(ctx context.Context, env Envelope, msg []byte, beforeDot func(context.Context) error) (Acceptance, error) {
+	return r.submit(ctx, env, msg, beforeDot)
+}
+
+func (r *relay) Check(ctx context.Context) (Info, error) { return r.check(ctx) }
+
+func (r *relay) Close() error {
+	r.close()
+	return nil
+}
+
 // Session is a session as go-mail's SendCloser.
 type Session struct {
 	ctx context.Context
 	s   *session
 }
 
-func (c *Client) Open(ctx context.Context) (*Session, error) {
-	s, err := open(ctx, &c.relay)
+func (r *relay) Open(ctx context.Context) (*Session, error) {
+	s, err := open(ctx, &r.settings)
 	return &Session{ctx, s}, err
 }
 
@@ -80,54 +98,55 @@ func (a *Session) Close() error {
 
 func (a *Session) Dead() bool { return a.s.dead }
 
-// Pool says how many sessions there are, how many callers wait for one, and how many sessions there may be.
-func (c *Client) Pool() (open, waiting, limit int) {
-	c.pool.mu.Lock()
-	defer c.pool.mu.Unlock()
-	return c.pool.open, len(c.pool.waiting), c.pool.limit
+// Pool says how many sessions there are, how many callers wait for one, and how many sessions there
+// may be.
+func (r *relay) Pool() (open, waiting, limit int) {
+	r.pool.mu.Lock()
+	defer r.pool.mu.Unlock()
+	return r.pool.open, len(r.pool.waiting), r.pool.limit
 }
 
 // Age makes idle sessions older than they are.
-func (c *Client) Age(d time.Duration) {
-	c.pool.mu.Lock()
-	defer c.pool.mu.Unlock()
-	for _, s := range c.pool.idle {
-		s.parked, s.opened = s.parked.Add(-d), s.opened.Add(-d)
+func (r *relay) Age(d time.Duration) {
+	r.pool.mu.Lock()
+	defer r.pool.mu.Unlock()
+	for _, s := range r.pool.idle {
+		s.idleSince, s.opened = s.idleSince.Add(-d), s.opened.Add(-d)
 	}
 }
 
-// ExpireIdle does what happens to sessions that nobody wants.
-func (c *Client) ExpireIdle() {
-	c.pool.mu.Lock()
-	idle := slices.Clone(c.pool.idle)
-	c.pool.mu.Unlock()
+// ExpireIdle does what happens to sessions that were idle for too long.
+func (r *relay) ExpireIdle() {
+	r.pool.mu.Lock()
+	idle := slices.Clone(r.pool.idle)
+	r.pool.mu.Unlock()
 	for _, s := range idle {
-		c.pool.expire(s)
+		r.pool.expire(s)
 	}
 }
 
-// Lose closes the connections of idle sessions behind the pool's back.
-func (c *Client) Lose() {
-	c.pool.mu.Lock()
-	defer c.pool.mu.Unlock()
-	for _, s := range c.pool.idle {
+// Lose closes the connections of idle sessions without telling the pool.
+func (r *relay) Lose() {
+	r.pool.mu.Lock()
+	defer r.pool.mu.Unlock()
+	for _, s := range r.pool.idle {
 		s.conn.tcp.Close()
 	}
 }
 
-// GrantAndLeave has a caller leave the line in the moment in which its turn has come.
-func (c *Client) GrantAndLeave() {
+// GrantAndLeave has a caller leave the line in the moment in which it is granted a session.
+func (r *relay) GrantAndLeave() {
 	turn := make(chan grant, 1)
-	c.pool.mu.Lock()
-	c.pool.waiting = append(c.pool.waiting, turn)
-	c.pool.serve()
-	c.pool.mu.Unlock()
-	c.pool.leaveLine(turn)
+	r.pool.mu.Lock()
+	r.pool.waiting = append(r.pool.waiting, turn)
+	r.pool.serve()
+	r.pool.mu.Unlock()
+	r.pool.cancelWait(turn)
 }
 
 // WithPauses makes the breakers' pauses short enough for a test.
-func WithPauses(o Options, link, long time.Duration) Options {
-	o.linkPause, o.longPause = link, long
+func WithPauses(o Options, short, long time.Duration) Options {
+	o.shortPause, o.longPause = short, long
 	return o
 }
 
@@ -138,4 +157,4 @@ func (t *Turn) End(outcome error) {
 }
 
 // Relay names the relay that was found.
-func (t *Turn) Relay() string { return t.member.client.relay.Name }
+func (t *Turn) Relay() string { return t.relay.settings.Name }

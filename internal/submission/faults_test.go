@@ -21,6 +21,7 @@ type fault struct {
 	name, step, action   string
 	phase, scope         string
 	permanent, ambiguous bool
+	pause                string
 }
 
 func faults(t *testing.T) []fault {
@@ -35,13 +36,13 @@ func faults(t *testing.T) []fault {
 			continue
 		}
 		f := strings.Split(line, "|")
-		if len(f) != 10 { // the last three are the worker's, whose tests read them
-			t.Fatalf("not ten columns: %s", line)
+		if len(f) != 11 { // the last three are the worker's, whose tests read them
+			t.Fatalf("not eleven columns: %s", line)
 		}
 		for i := range f {
 			f[i] = strings.TrimSpace(f[i])
 		}
-		all = append(all, fault{f[0], f[1], f[2], f[3], f[4], f[5] == "yes", f[6] == "yes"})
+		all = append(all, fault{f[0], f[1], f[2], f[3], f[4], f[5] == "yes", f[6] == "yes", f[7]})
 	}
 	if len(all) < 100 {
 		t.Fatalf("only %d faults in the table", len(all))
@@ -49,7 +50,7 @@ func faults(t *testing.T) []fault {
 	return all
 }
 
-// impatient is short enough to wait for, and long enough for a busy machine to answer what should be answered.
+// impatient is a short timeout, long enough for a busy machine to answer what it should answer.
 const impatient = 700 * time.Millisecond
 
 func TestFaults(t *testing.T) {
@@ -78,7 +79,8 @@ func TestFaults(t *testing.T) {
 	}
 }
 
-// testFault plays one fault on a new session, or on one that has carried a mail, where the answer is the same.
+// testFault plays one fault on a new session, or on one that has carried a mail, where the answer
+// is the same.
 func testFault(t *testing.T, f fault, mode submission.TLSMode, kept bool) {
 	script := map[string]string{f.step: f.action}
 	s := newServer(t, mode, nil).start()
@@ -98,12 +100,12 @@ func testFault(t *testing.T, f fault, mode submission.TLSMode, kept bool) {
 	s.set(script)
 	_, err := submit(c)
 	e := failure(t, err)
-	got := fault{f.name, f.step, f.action, string(e.Phase), string(e.Scope), e.Permanent, e.Ambiguous}
+	got := fault{f.name, f.step, f.action, string(e.Phase), string(e.Scope), e.Permanent, e.Ambiguous, string(e.Pause())}
 	if got != f {
 		t.Errorf("got  %+v\nwant %+v\nfrom %v", got, f, e)
 	}
 	if errors.Is(err, context.DeadlineExceeded) && f.step != "tls" {
-		t.Errorf("it was the whole try that ended, not the phase: %v", e)
+		t.Errorf("the attempt timed out, not the phase: %v", e)
 	}
 	if f.action[0] == '4' || f.action[0] == '5' {
 		if want := f.action[:3]; !strings.Contains(e.Error(), want) {
@@ -133,7 +135,7 @@ func openFiles(t *testing.T) int {
 	return len(files)
 }
 
-func TestEndlessBannerTakesLittleMemory(t *testing.T) {
+func TestReply_EndlessOneTakesLittleMemory(t *testing.T) {
 	for _, step := range []string{"greeting", "dot"} {
 		for _, action := range []string{"(banner)", "(endless)"} {
 			c := newServer(t, submission.ImplicitTLS, map[string]string{step: action}).start().client()
@@ -149,7 +151,7 @@ func TestEndlessBannerTakesLittleMemory(t *testing.T) {
 	}
 }
 
-func TestCancelEndsEveryWait(t *testing.T) {
+func TestSubmit_CancelEndsEveryWait(t *testing.T) {
 	onBothPorts(t, func(t *testing.T, mode submission.TLSMode) {
 		steps := []string{"greeting", "ehlo", "auth", "mail", "rcpt", "data", "tls"}
 		if mode == submission.StartTLS {
@@ -174,8 +176,8 @@ func TestCancelEndsEveryWait(t *testing.T) {
 	})
 }
 
-// TestACancelAfterTheDotLosesNoReply: who leaves there would have to send the mail again.
-func TestACancelAfterTheDotLosesNoReply(t *testing.T) {
+// TestSubmit_CancelAfterTheDotLosesNoReply: a cancel there would mean a second copy.
+func TestSubmit_CancelAfterTheDotLosesNoReply(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, map[string]string{"dot": "(gate)250 2.0.0 ok"}).start()
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
@@ -188,7 +190,7 @@ func TestACancelAfterTheDotLosesNoReply(t *testing.T) {
 	}
 }
 
-func TestCancelledBeforeItBegan(t *testing.T) {
+func TestSubmit_CancelledBeforeItBegan(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, nil).start()
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
@@ -198,18 +200,18 @@ func TestCancelledBeforeItBegan(t *testing.T) {
 	}
 }
 
-func TestTotalBoundsTheWholeTry(t *testing.T) {
+func TestTimeouts_TotalBoundsTheAttempt(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, map[string]string{"rcpt": "(silence)"}).start()
 	r := s.relay()
 	r.Timeouts.Total, r.Timeouts.FinalReply = impatient, impatient/2
 	_, err := submit(s.clientOf(r))
 	e := failure(t, err)
-	if e.Phase != submission.PhaseRcpt || e.Scope != submission.ScopeNetwork || !strings.Contains(e.Error(), "the whole try") {
-		t.Errorf("got %v in scope %s, want the end of the whole try at RCPT, in scope network", e, e.Scope)
+	if e.Phase != submission.PhaseRcpt || e.Scope != submission.ScopeNetwork || !strings.Contains(e.Error(), "the attempt") {
+		t.Errorf("got %v in scope %s, want the end of the attempt at RCPT, in scope network", e, e.Scope)
 	}
 }
 
-func TestDotWaitsForNoLateBody(t *testing.T) {
+func TestTimeouts_NoDotWithoutTimeForItsReply(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, nil).start()
 	r := s.relay()
 	r.Timeouts.FinalReply = r.Timeouts.Total - time.Nanosecond
@@ -223,7 +225,7 @@ func TestDotWaitsForNoLateBody(t *testing.T) {
 	}
 }
 
-func TestUnreachable(t *testing.T) {
+func TestSubmit_Unreachable(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, nil).start()
 	r := s.relay()
 	s.stop()
@@ -233,8 +235,8 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
-// TestBrokenPaths explains errors that a test cannot bring about without a network.
-func TestBrokenPaths(t *testing.T) {
+// TestError_ExplainsBrokenPaths has errors that a test cannot cause without a network.
+func TestError_ExplainsBrokenPaths(t *testing.T) {
 	tests := []struct {
 		err       error
 		scope     submission.Scope
@@ -258,8 +260,8 @@ func TestBrokenPaths(t *testing.T) {
 	}
 }
 
-// TestSessionThatDiedIdle: the server is gone when the second mail is begun, and nobody can suspect it of having that mail.
-func TestSessionThatDiedIdle(t *testing.T) {
+// TestSession_DiedWhileIdle: the server is gone when the second mail is begun, so it cannot have it.
+func TestSession_DiedWhileIdle(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, nil).start()
 	session, err := s.client().Open(context.Background())
 	if err != nil {

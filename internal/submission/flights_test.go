@@ -16,7 +16,7 @@ type distance struct {
 	target   string
 	half     time.Duration
 	running  sync.WaitGroup
-	turns    atomic.Int64 // how often a client spoke once the server had: each is a round trip for which somebody waited
+	turns    atomic.Int64 // how often a client spoke once the server had: each is a round trip for which the client waited
 }
 
 func startDistance(t testing.TB, target string, roundTrip time.Duration) *distance {
@@ -95,8 +95,9 @@ var flights = []struct {
 	most       float64
 }{{"with PIPELINING", extensions, 2.3}, {"without", `AUTH PLAIN`, 4.3}}
 
-// TestRoundTrips counts how often the client waits for an answer from far away before it can go on.
-func TestRoundTrips(t *testing.T) {
+// TestSubmit_RoundTrips counts how often the client waits for an answer from far away before it can
+// go on.
+func TestSubmit_RoundTrips(t *testing.T) {
 	const mails = 20
 	for _, tt := range flights {
 		t.Run(tt.name, func(t *testing.T) {
@@ -120,7 +121,8 @@ func TestRoundTrips(t *testing.T) {
 	}
 }
 
-// BenchmarkRelayFarAway reports how long a mail on a warm session takes, as a multiple of the 50 ms to the relay and back.
+// BenchmarkRelayFarAway reports how long a mail on a warm session takes, as a multiple of the 50 ms
+// to the relay and back.
 func BenchmarkRelayFarAway(b *testing.B) {
 	const roundTrip = 50 * time.Millisecond
 	for _, tt := range flights {

@@ -96,19 +96,19 @@ func startGoSMTP(t *testing.T, mode submission.TLSMode) (*inbox, submission.Rela
 	return box, relay
 }
 
-func TestAgainstGoSMTP(t *testing.T) {
+func TestSubmit_ToGoSMTP(t *testing.T) {
 	onBothPorts(t, func(t *testing.T, mode submission.TLSMode) {
 		box, relay := startGoSMTP(t, mode)
 		c := client(t, relay)
 		want := [][]byte{mail, lines(3 * submission.BlockSize), []byte(".\r\n..\r\n\r\n.\r\n")}
 		for _, m := range want {
 			receipt, err := c.Submit(context.Background(), envelope, m, nil)
-			if err != nil || receipt.Code != 250 || receipt.Enhanced != "2.0.0" {
+			if err != nil || receipt.Code != 250 || receipt.EnhancedCode != "2.0.0" {
 				t.Fatalf("got %+v, %v", receipt, err)
 			}
 		}
 		_, err := c.Submit(context.Background(), submission.Envelope{From: envelope.From, To: "nobody@example.net"}, mail, nil)
-		if e := failure(t, err); e.Phase != submission.PhaseRcpt || e.Code != 550 || e.Enhanced != "5.1.1" || e.Scope != submission.ScopeRecipient {
+		if e := failure(t, err); e.Phase != submission.PhaseRcpt || e.Code != 550 || e.EnhancedCode != "5.1.1" || e.Scope != submission.ScopeRecipient {
 			t.Errorf("got %v of scope %s, want a 550 5.1.1 to RCPT", e, e.Scope)
 		}
 		_, err = c.Submit(context.Background(), envelope, lines(2<<20), nil)

@@ -13,7 +13,24 @@ import (
 	"example.com/securemail/internal/submission"
 )
 
-// quota allows one message each interval, as a counter in Redis would, and counts how often it is asked.
+// limits is a Limiter made of functions.
+type limits struct {
+	reserve func(context.Context, string) (time.Duration, error)
+	release func(context.Context, string)
+}
+
+func (l limits) Reserve(ctx context.Context, relay string) (time.Duration, error) {
+	return l.reserve(ctx, relay)
+}
+
+func (l limits) Release(ctx context.Context, relay string) {
+	if l.release != nil {
+		l.release(ctx, relay)
+	}
+}
+
+// quota allows one message each interval, as a counter in Redis would, and counts how often it is
+// asked.
 type quota struct {
 	interval time.Duration
 	mu       sync.Mutex
@@ -22,7 +39,7 @@ type quota struct {
 	at       int // how many ask at this moment
 }
 
-func (q *quota) allow(_ context.Context, relay string) (time.Duration, error) {
+func (q *quota) reserve(_ context.Context, relay string) (time.Duration, error) {
 	if relay != "a" {
 		return 0, nil
 	}
@@ -43,11 +60,11 @@ func (q *quota) allow(_ context.Context, relay string) (time.Duration, error) {
 	return 0, nil
 }
 
-func TestLimitIsWaitedFor(t *testing.T) {
+func TestLimits_AreWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const callers = 100
 		q := &quota{interval: time.Second}
-		r := relaysNamed(t, submission.Options{Allow: q.allow}, "a")
+		r := relaysNamed(t, submission.Options{Limits: limits{reserve: q.reserve}}, "a")
 		begun := time.Now()
 		var waiting sync.WaitGroup
 		for range callers {
@@ -70,10 +87,10 @@ func TestLimitIsWaitedFor(t *testing.T) {
 	})
 }
 
-func TestRelayOverItsLimitIsPassedBy(t *testing.T) {
+func TestLimits_NextRelayTakesOver(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &quota{interval: time.Minute}
-		r := relaysNamed(t, submission.Options{Allow: q.allow}, "a", "b")
+		r := relaysNamed(t, submission.Options{Limits: limits{reserve: q.reserve}}, "a", "b")
 		find := func(want string) {
 			t.Helper()
 			turn, err := r.Acquire(t.Context())
@@ -95,21 +112,21 @@ func TestRelayOverItsLimitIsPassedBy(t *testing.T) {
 	})
 }
 
-// TestAnUnusedTurnCountsForNothing: who waits because of it goes on at once.
-func TestAnUnusedTurnCountsForNothing(t *testing.T) {
+// TestLimits_UnusedTurnIsReleased: a caller that waits because of it goes on at once.
+func TestLimits_UnusedTurnIsReleased(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var left atomic.Int64
 		left.Store(1)
-		r := relaysNamed(t, submission.Options{
-			Allow: func(context.Context, string) (time.Duration, error) {
+		r := relaysNamed(t, submission.Options{Limits: limits{
+			reserve: func(context.Context, string) (time.Duration, error) {
 				if left.Load() == 0 {
 					return 24 * time.Hour, nil
 				}
 				left.Add(-1)
 				return 0, nil
 			},
-			Unused: func(context.Context, string) { left.Add(1) },
-		}, "a")
+			release: func(context.Context, string) { left.Add(1) },
+		}}, "a")
 		begun := time.Now()
 		unused := mustAcquire(t, r, "a")
 		var second *submission.Turn
@@ -140,11 +157,11 @@ func TestAnUnusedTurnCountsForNothing(t *testing.T) {
 	})
 }
 
-// TestLimitAndProbe: the one place of a probe is not lost on a relay that is over its limit.
-func TestLimitAndProbe(t *testing.T) {
+// TestLimits_ProbeIsNotLost: a relay that is over its limit does not lose its probe.
+func TestLimits_ProbeIsNotLost(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		q := &quota{interval: 8 * time.Minute}
-		r := relaysNamed(t, submission.Options{Allow: q.allow}, "a")
+		r := relaysNamed(t, submission.Options{Limits: limits{reserve: q.reserve}}, "a")
 		turn, err := r.Acquire(t.Context())
 		if err != nil {
 			t.Fatal(err)
@@ -163,10 +180,10 @@ func TestLimitAndProbe(t *testing.T) {
 	})
 }
 
-func TestLimitsUnknown(t *testing.T) {
+func TestLimits_UnknownAreAskedOnceASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		lost, asked := errors.New("redis is gone"), 0
-		r := relaysNamed(t, submission.Options{Allow: func(context.Context, string) (time.Duration, error) { asked++; return 0, lost }}, "a")
+		r := relaysNamed(t, submission.Options{Limits: limits{reserve: func(context.Context, string) (time.Duration, error) { asked++; return 0, lost }}}, "a")
 		ctx, cancel := context.WithTimeout(t.Context(), 10500*time.Millisecond)
 		defer cancel()
 		var waiting sync.WaitGroup
@@ -184,16 +201,16 @@ func TestLimitsUnknown(t *testing.T) {
 	})
 }
 
-// TestCancelWhileAsking: who gives up while Allow is asked leaves nothing behind.
-func TestCancelWhileAsking(t *testing.T) {
+// TestLimits_CancelWhileReserving: a caller that leaves during Reserve leaves nothing behind.
+func TestLimits_CancelWhileReserving(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		stuck := true
-		r := relaysNamed(t, submission.Options{Allow: func(ctx context.Context, _ string) (time.Duration, error) {
+		r := relaysNamed(t, submission.Options{Limits: limits{reserve: func(ctx context.Context, _ string) (time.Duration, error) {
 			if stuck {
 				<-ctx.Done()
 			}
 			return 0, ctx.Err()
-		}}, "a")
+		}}}, "a")
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		defer cancel()
 		var waiting sync.WaitGroup

@@ -12,8 +12,9 @@ import (
 	"example.com/securemail/internal/submission"
 )
 
-// TestPoolGrowsGently: five sessions until the relay has taken a message, then more, never over the limit.
-func TestPoolGrowsGently(t *testing.T) {
+// TestPool_StartsAtFiveAndGrows: five sessions until the relay has taken a message, then more,
+// never over the limit.
+func TestPool_StartsAtFiveAndGrows(t *testing.T) {
 	const callers, most = 60, 12
 	s := newServer(t, submission.ImplicitTLS, map[string]string{"dot": "(gate)250 2.0.0 ok"}).start()
 	r := s.relay()
@@ -48,7 +49,7 @@ func TestPoolGrowsGently(t *testing.T) {
 	s.checkMails(callers, most)
 }
 
-func TestLineIsFirstComeFirstServed(t *testing.T) {
+func TestPool_FirstComeFirstServed(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, map[string]string{"dot": "(gate)250 2.0.0 ok"}).start()
 	r := s.relay()
 	r.MaxConnections = 1
@@ -98,7 +99,7 @@ func TestLineIsFirstComeFirstServed(t *testing.T) {
 	s.checkMails(9, 1)
 }
 
-func TestTotalBoundsTheWaitInLine(t *testing.T) {
+func TestPool_TotalBoundsTheWait(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, nil).start()
 	r := s.relay()
 	r.MaxConnections = 1
@@ -111,14 +112,14 @@ func TestTotalBoundsTheWaitInLine(t *testing.T) {
 	})
 	<-held
 	_, err := submit(c)
-	if e := failure(t, err); e.Phase != submission.PhaseDial || e.Scope != submission.ScopeNetwork || !strings.Contains(e.Error(), "the whole try") {
-		t.Errorf("got %v of scope %s, want the end of the whole try", e, e.Scope)
+	if e := failure(t, err); e.Phase != submission.PhaseDial || e.Scope != submission.ScopeNetwork || !strings.Contains(e.Error(), "the attempt") {
+		t.Errorf("got %v of scope %s, want the end of the attempt", e, e.Scope)
 	}
 	close(release)
 	first.Wait()
 }
 
-func TestTurnThatComesTooLate(t *testing.T) {
+func TestPool_GrantToACallerThatLeft(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, nil).start()
 	r := s.relay()
 	r.MaxConnections = 1
@@ -131,8 +132,7 @@ func TestTurnThatComesTooLate(t *testing.T) {
 	s.checkMails(3, 1)
 }
 
-// TestManyCallersAndNoRelay: they all hear of it when the first dials have failed, not one after the other.
-func TestManyCallersAndNoRelay(t *testing.T) {
+func TestPool_OneFailedDialTellsAllInLine(t *testing.T) {
 	tests := []struct {
 		step, action string
 		scope        submission.Scope
@@ -170,8 +170,8 @@ func TestManyCallersAndNoRelay(t *testing.T) {
 	}
 }
 
-// TestRelayThatTakesFewConnections costs no mail anything.
-func TestRelayThatTakesFewConnections(t *testing.T) {
+// TestPool_RelayThatTakesFewConnections: no mail fails for it.
+func TestPool_RelayThatTakesFewConnections(t *testing.T) {
 	onBothPorts(t, func(t *testing.T, mode submission.TLSMode) {
 		s := newServer(t, mode, nil)
 		s.most = 3
@@ -197,7 +197,7 @@ func TestRelayThatTakesFewConnections(t *testing.T) {
 	})
 }
 
-func TestCloseSaysQuitOnIdleSessions(t *testing.T) {
+func TestPool_CloseSaysQuitOnIdleSessions(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, map[string]string{"dot": "(gate)250 2.0.0 ok"}).start()
 	c := s.client()
 	var sending sync.WaitGroup
@@ -215,8 +215,7 @@ func TestCloseSaysQuitOnIdleSessions(t *testing.T) {
 	}
 }
 
-// TestPanicInBeforeDot leaves no place taken, and nothing written behind the half mail.
-func TestPanicInBeforeDot(t *testing.T) {
+func TestPool_PanicInBeforeDotLeavesNoSlotTaken(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, nil).start()
 	r := s.relay()
 	r.MaxConnections = 1

@@ -17,31 +17,33 @@ import (
 	"example.com/securemail/internal/secret"
 )
 
-// ErrTokenRefused is wrapped by what Relay.Token returns when the token server does not accept the login: the refresh token
-// is withdrawn or expired, or the client is unknown. Somebody must authorise it anew.
+// ErrTokenRefused is wrapped by what Relay.Token returns when the token server does not accept the
+// login: the refresh token is withdrawn or expired, or the client is unknown. Somebody must authorise
+// it anew.
 var ErrTokenRefused = errors.New("authorise the account anew and replace the refresh token")
 
 const (
 	tokenTimeout = 10 * time.Second // of one request to the token server
-	// tokenRetry is how long the token server is spared after it failed, and after it gave a token.
+	// tokenRetry is how long the token server is not contacted after it failed, and after it gave a token.
 	tokenRetry = 5 * time.Second
 )
 
-// OAuth2Config is where access tokens come from (RFC 6749, section 6). Google's token server is
-// https://oauth2.googleapis.com/token, and the refresh token must have been granted for the scope https://mail.google.com/;
-// Microsoft 365's is https://login.microsoftonline.com/TENANT/oauth2/v2.0/token, with the scopes
+// OAuth2Config says where access tokens come from (RFC 6749 section 6). Google's token server is
+// https://oauth2.googleapis.com/token, and the refresh token must have been granted for the scope
+// https://mail.google.com/. Microsoft 365's is
+// https://login.microsoftonline.com/TENANT/oauth2/v2.0/token, with the scopes
 // https://outlook.office.com/SMTP.Send and offline_access.
 type OAuth2Config struct {
 	TokenURL     string // https, or http to a loopback address
 	ClientID     string
 	ClientSecret secret.String // empty for a public client
 	RefreshToken secret.String
-	RootCAs      *x509.CertPool // who may sign the token server's certificate; nil: the system's authorities
+	RootCAs      *x509.CertPool // the authorities for the token server's certificate; nil: the system's
 }
 
-// OAuth2 returns a Relay.Token, or everything that is wrong with c. It asks for a token when the last one is about to expire
-// or was refused, once for all callers. A new refresh token, which some servers give along, is kept in memory only. Its errors
-// hold no token and nothing that the token server wrote.
+// OAuth2 returns a Relay.Token, or everything that is wrong with c. It asks for a token when the last
+// one is about to expire or was refused, once for all callers. A new refresh token, which some servers
+// add, is kept in memory only. Its errors hold no token and nothing that the token server wrote.
 func OAuth2(c OAuth2Config) (func(ctx context.Context, refused bool) (secret.String, error), error) {
 	var errs []error
 	u, err := url.Parse(c.TokenURL)
@@ -67,7 +69,7 @@ func OAuth2(c OAuth2Config) (func(ctx context.Context, refused bool) (secret.Str
 				Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, // one request an hour
 				TLSClientConfig: &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12},
 			},
-			// A redirected request would carry the refresh token to a host that nobody configured.
+			// A redirected request would carry the refresh token to a host that is not configured.
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		},
 	}
@@ -82,7 +84,7 @@ func loopback(host string) bool {
 type tokenSource struct {
 	config     oauth2.Config
 	client     *http.Client
-	refreshing chan struct{} // holds one value while somebody looks at or changes what follows
+	refreshing chan struct{} // holds one value while a caller looks at or changes what follows
 	token      *oauth2.Token
 	asked      time.Time // when the token server last answered, or failed to
 	err        error     // how it failed
@@ -95,8 +97,8 @@ func (s *tokenSource) get(ctx context.Context, refused bool) (secret.String, err
 	case <-ctx.Done():
 		return secret.String{}, ctx.Err()
 	}
-	// Who comes with a refused token while another one was fetched just now has that one still to try; and who waited for
-	// a failure need not find out for himself.
+	// A caller whose token was refused has not tried one that was fetched just now; and a caller that
+	// waited while another one failed gets the same failure.
 	recently := time.Since(s.asked) < tokenRetry
 	switch {
 	case recently && s.err != nil:
@@ -117,18 +119,18 @@ func (s *tokenSource) get(ctx context.Context, refused bool) (secret.String, err
 	return secret.New(fresh.AccessToken), nil
 }
 
-// explainToken puts the failure of a refresh into our own words: what oauth2 returns holds the whole answer.
+// explainToken replaces the error of a refresh, which holds the token server's whole answer.
 func explainToken(err error) error {
 	var answer *oauth2.RetrieveError
 	switch {
 	case err == nil:
 		return nil
 	case !errors.As(err, &answer):
-		return errors.New("the token server is out of reach, or its answer makes no sense; check the token URL")
+		return errors.New("the token server is unreachable, or its answer is invalid; check the token URL")
 	}
 	status, code := answer.Response.StatusCode, answer.ErrorCode
 	known := []string{"invalid_request", "invalid_client", "invalid_grant", "unauthorized_client", "unsupported_grant_type", "invalid_scope"}
-	if !slices.Contains(known, code) { // RFC 6749, section 5.2; anything else is the server's own text
+	if !slices.Contains(known, code) { // RFC 6749 section 5.2; anything else is the server's own text
 		code = "no reason that OAuth2 knows"
 	}
 	if status == http.StatusTooManyRequests || status >= 500 {

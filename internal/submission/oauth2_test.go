@@ -71,7 +71,7 @@ func (s *tokenServer) token(t *testing.T) func(context.Context, bool) (secret.St
 	return token
 }
 
-func TestOAuth2(t *testing.T) {
+func TestOAuth2_AsksAsTheStandardSays(t *testing.T) {
 	s := startTokenServer(t)
 	token := s.token(t)
 	get := func(refused bool, want string) {
@@ -89,7 +89,7 @@ func TestOAuth2(t *testing.T) {
 	}
 }
 
-func TestOAuth2RefreshesInTime(t *testing.T) {
+func TestOAuth2_RefreshesInTime(t *testing.T) {
 	s := startTokenServer(t)
 	s.life = 1 // counts as expired already
 	token := s.token(t)
@@ -103,7 +103,7 @@ func TestOAuth2RefreshesInTime(t *testing.T) {
 	}
 }
 
-func TestOAuth2OneRefreshForAll(t *testing.T) {
+func TestOAuth2_OneRefreshForAll(t *testing.T) {
 	for _, status := range []int{200, 400} {
 		s := startTokenServer(t)
 		s.status, s.delay = status, make(chan struct{})
@@ -119,7 +119,7 @@ func TestOAuth2OneRefreshForAll(t *testing.T) {
 				}
 			})
 		}
-		// One who gives up in mid-refresh does not spoil it for the others, and does not wait.
+		// A caller that cancels in mid-refresh does not end it for the others, and does not wait.
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 		defer cancel()
 		if _, err := token(ctx, false); !errors.Is(err, context.DeadlineExceeded) {
@@ -134,7 +134,7 @@ func TestOAuth2OneRefreshForAll(t *testing.T) {
 	}
 }
 
-func TestOAuth2Errors(t *testing.T) {
+func TestOAuth2_Errors(t *testing.T) {
 	const echo = refreshCanary + " " + clientCanary
 	tests := []struct {
 		status  int
@@ -150,8 +150,8 @@ func TestOAuth2Errors(t *testing.T) {
 		{307, `{}`, true, "307"},
 		{429, `{"error":"slow_down"}`, false, "429"},
 		{503, echo, false, "503"},
-		{200, echo, false, "makes no sense"},
-		{200, `{"token_type":"Bearer"}`, false, "makes no sense"},
+		{200, echo, false, "its answer is invalid"},
+		{200, `{"token_type":"Bearer"}`, false, "its answer is invalid"},
 	}
 	for _, tt := range tests {
 		s := startTokenServer(t)
@@ -172,12 +172,12 @@ func TestOAuth2Errors(t *testing.T) {
 	s := startTokenServer(t)
 	token := s.token(t)
 	s.Close()
-	if _, err := token(context.Background(), false); err == nil || !strings.Contains(err.Error(), "out of reach") || errors.Is(err, submission.ErrTokenRefused) {
-		t.Errorf("got %v, want that it is out of reach", err)
+	if _, err := token(context.Background(), false); err == nil || !strings.Contains(err.Error(), "unreachable") || errors.Is(err, submission.ErrTokenRefused) {
+		t.Errorf("got %v, want that it is unreachable", err)
 	}
 }
 
-func TestOAuth2NamesEverythingWrong(t *testing.T) {
+func TestOAuth2_NamesEverythingWrong(t *testing.T) {
 	good := submission.OAuth2Config{TokenURL: "https://oauth2.googleapis.com/token", ClientID: "c", RefreshToken: secret.New("r")}
 	for tokenURL, ok := range map[string]bool{
 		good.TokenURL: true, "http://127.0.0.1:8080/token": true, "http://[::1]/token": true, "http://localhost/token": true,
@@ -194,8 +194,8 @@ func TestOAuth2NamesEverythingWrong(t *testing.T) {
 	}
 }
 
-// TestOAuth2EndToEnd has a token server and a submission server that takes what it granted.
-func TestOAuth2EndToEnd(t *testing.T) {
+// TestOAuth2_EndToEnd has a token server and a submission server that takes what it granted.
+func TestOAuth2_EndToEnd(t *testing.T) {
 	tokens := startTokenServer(t)
 	s := newServer(t, submission.StartTLS, map[string]string{"auth": "535 5.7.8 no"})
 	s.ehlo, s.good = `AUTH XOAUTH2`, "access-1"

@@ -8,41 +8,44 @@ import (
 	"time"
 )
 
-// How long a session is kept. Servers end one that is idle, and many end one that has carried a hundred messages; who
-// leaves first is never surprised.
+// How long a session is kept. Servers end one that is idle, and many end one that has carried a
+// hundred messages. A client that leaves first is never surprised.
 const (
 	maxIdle     = 30 * time.Second
 	maxAge      = 5 * time.Minute
 	maxMessages = 100
 	// startConnections is how many sessions a relay gets before it has taken a message.
 	startConnections = 5
-	// calmTime is how long the pool does not grow after the relay turned a session away.
-	calmTime = time.Minute
-	// slowFailure is how long a failed dial takes at least for those in line to be spared theirs.
+	// growthPause is how long the pool does not grow after the relay refused a session with 421.
+	growthPause = time.Minute
+	// slowFailure is how long a failed dial takes at least for those in line not to dial themselves.
 	slowFailure = 500 * time.Millisecond
-	// probeAfter is how long a session may have been idle before it is looked at before it is used.
+	// probeAfter is how long a session may have been idle before it is checked before its use.
 	probeAfter = time.Second
 )
 
-// pool keeps the sessions of one relay, up to a limit, and lends them in the order in which callers came. It begins gently
-// and allows one more with every message that the relay takes, until the relay turns one away.
+// pool keeps the sessions of one relay, up to a limit, and lends them in the order in which callers
+// came. It starts at 5 and allows one more with every message that the relay takes, until the relay
+// refuses a session.
 type pool struct {
 	relay *Relay
 
-	mu      sync.Mutex
-	limit   int // how many places there may be now
-	open    int // how many are taken: by sessions lent, idle, being dialled or saying QUIT
-	lent    int // how many of these are in the hands of callers
-	calm    time.Time
-	idle    []*session   // the one used last is at the end, so that the others grow old and go
-	waiting []chan grant // first come, first served; each has room for its grant
+	mu        sync.Mutex
+	limit     int // how many slots there may be now
+	open      int // how many are taken: by sessions lent, idle, being dialled or saying QUIT
+	lent      int // how many of these are in use by callers
+	growAfter time.Time
+	idle      []*session   // the one used last is at the end, so that the others grow old and go
+	waiting   []chan grant // first come, first served; each has room for its grant
 
 	background sync.WaitGroup // QUITs under way, and the timers of idle sessions
 }
 
-// grant is what a caller in line is given: an idle session, or why there will be none, or else the right to dial one.
+// grant is what a caller in line gets: an idle session, a slot in which to dial one, or the reason
+// why there will be neither.
 type grant struct {
 	session *session
+	dial    bool
 	err     error
 }
 
@@ -50,16 +53,17 @@ func newPool(relay *Relay) *pool {
 	return &pool{relay: relay, limit: min(startConnections, relay.MaxConnections)}
 }
 
-// get lends a session: an idle one that still looks well, or a new one. It goes back by put.
+// get lends a session: an idle one that is still open, or a new one. It goes back by put.
 func (p *pool) get(ctx context.Context) (*session, error) {
 	for {
-		s, err := p.queue(ctx)
+		g := p.wait(ctx)
 		switch {
-		case err != nil:
-			return nil, err
-		case s == nil:
+		case g.err != nil:
+			return nil, g.err
+		case g.dial:
 			begun := time.Now()
-			if s, err = open(ctx, p.relay); err == nil {
+			s, err := open(ctx, p.relay)
+			if err == nil {
 				p.mu.Lock()
 				p.lent++
 				p.mu.Unlock()
@@ -68,19 +72,19 @@ func (p *pool) get(ctx context.Context) (*session, error) {
 			if again := p.failed(err, time.Since(begun)); !again {
 				return nil, err
 			}
-		case time.Since(s.parked) < probeAfter || s.silent():
-			return s, nil
+		case time.Since(g.session.idleSince) < probeAfter || g.session.idleOK():
+			return g.session, nil
 		default:
-			s.kill()
-			p.put(s, false)
+			g.session.abort()
+			p.put(g.session, false)
 		}
 	}
 }
 
-// queue waits in line for an idle session, or for the right to dial a new one, for which it returns nil.
-func (p *pool) queue(ctx context.Context) (*session, error) {
+// wait waits in line.
+func (p *pool) wait(ctx context.Context) grant {
 	if ctx.Err() != nil {
-		return nil, p.relay.broken(ctx, PhaseDial, ctx.Err())
+		return grant{err: p.relay.broken(ctx, PhaseDial, ctx.Err())}
 	}
 	turn := make(chan grant, 1)
 	p.mu.Lock()
@@ -89,15 +93,15 @@ func (p *pool) queue(ctx context.Context) (*session, error) {
 	p.mu.Unlock()
 	select {
 	case g := <-turn:
-		return g.session, g.err
+		return g
 	case <-ctx.Done():
-		p.leaveLine(turn)
-		return nil, p.relay.broken(ctx, PhaseDial, ctx.Err())
+		p.cancelWait(turn)
+		return grant{err: p.relay.broken(ctx, PhaseDial, ctx.Err())}
 	}
 }
 
-// leaveLine gives up a turn. What was granted in the same moment is the next one's.
-func (p *pool) leaveLine(turn chan grant) {
+// cancelWait leaves the line. What was granted in the same moment goes to the next caller.
+func (p *pool) cancelWait(turn chan grant) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if i := slices.Index(p.waiting, turn); i >= 0 {
@@ -107,8 +111,8 @@ func (p *pool) leaveLine(turn chan grant) {
 	switch g := <-turn; {
 	case g.session != nil:
 		p.lent--
-		p.park(g.session)
-	case g.err == nil:
+		p.putIdle(g.session)
+	case g.dial:
 		p.open--
 	}
 	p.serve()
@@ -121,9 +125,10 @@ func (p *pool) serve() {
 		switch n := len(p.idle); {
 		case n > 0:
 			g.session = p.idle[n-1]
-			p.unpark(n - 1)
+			p.takeIdle(n - 1)
 			p.lent++
 		case p.open < p.limit:
+			g.dial = true
 			p.open++
 		default:
 			return
@@ -142,23 +147,24 @@ func (p *pool) put(s *session, taken bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.lent--
-	calm := time.Now().Before(p.calm)
+	mayChange := !time.Now().Before(p.growAfter)
 	switch {
-	case taken && !calm:
+	case taken && mayChange:
 		p.limit = min(p.limit+1, p.relay.MaxConnections)
-	case s.turnedAway && !calm: // a relay that stops tells every session so, which counts once
+	case s.refused421 && mayChange: // a relay that stops tells every session so, which counts once
 		p.limit = max(p.limit-1, 1)
-		p.calm = time.Now().Add(calmTime)
+		p.growAfter = time.Now().Add(growthPause)
 	}
 	if s.dead || s.messages >= maxMessages || time.Since(s.opened) > maxAge || p.open > p.limit {
 		p.retire(s)
 	} else {
-		p.park(s)
+		p.putIdle(s)
 	}
 	p.serve()
 }
 
-// failed frees the place of a session that could not be opened, and reports whether the caller should get in line again.
+// failed frees the slot of a session that could not be opened, and reports whether the caller should
+// get in line again.
 func (p *pool) failed(err error, took time.Duration) (again bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -168,19 +174,20 @@ func (p *pool) failed(err error, took time.Duration) (again bool) {
 	if !errors.As(err, &e) || e.Scope == ScopeCaller {
 		return false
 	}
-	turnedAway := e.Code/100 == 4 && !e.Permanent
-	if turnedAway && p.open > 0 {
-		// It takes no more sessions than it has. They are enough for all who wait, and the mail need not pay for it.
+	refused := e.Code/100 == 4 && !e.Permanent
+	if refused && p.open > 0 {
+		// The relay takes no more sessions than it has. They are enough for all in line, and the mail
+		// does not fail for it.
 		p.limit = min(p.limit, p.open)
-		p.calm = time.Now().Add(calmTime)
+		p.growAfter = time.Now().Add(growthPause)
 		return true
 	}
 	if p.lent == 0 {
-		p.limit, p.calm = min(startConnections, p.relay.MaxConnections), time.Time{}
+		p.limit, p.growAfter = min(startConnections, p.relay.MaxConnections), time.Time{}
 	}
-	if e.Permanent || p.lent == 0 && (turnedAway || took > slowFailure) {
-		// Were those in line to find out for themselves, a dial each, the last would wait for minutes, and a provider that
-		// counts refused logins would lock the account.
+	if e.Permanent || p.lent == 0 && (refused || took > slowFailure) {
+		// If each of those in line dialled for itself, the last would wait for minutes, and a provider
+		// that counts refused logins would lock the account.
 		for len(p.waiting) > 0 {
 			p.grant(grant{err: err})
 		}
@@ -188,9 +195,9 @@ func (p *pool) failed(err error, took time.Duration) (again bool) {
 	return false
 }
 
-// park keeps an idle session. p.mu is held.
-func (p *pool) park(s *session) {
-	s.parked = time.Now()
+// putIdle keeps an idle session. p.mu is held.
+func (p *pool) putIdle(s *session) {
+	s.idleSince = time.Now()
 	p.background.Add(1)
 	s.expiry = time.AfterFunc(maxIdle, func() {
 		defer p.background.Done()
@@ -199,25 +206,25 @@ func (p *pool) park(s *session) {
 	p.idle = append(p.idle, s)
 }
 
-func (p *pool) unpark(i int) {
+func (p *pool) takeIdle(i int) {
 	if p.idle[i].expiry.Stop() {
 		p.background.Done()
 	}
 	p.idle = slices.Delete(p.idle, i, i+1)
 }
 
-// expire ends a session that nobody has wanted, unless it was lent in the same moment.
+// expire ends a session that was idle for too long, unless it was lent in the same moment.
 func (p *pool) expire(s *session) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if i := slices.Index(p.idle, s); i >= 0 {
-		p.unpark(i)
+		p.takeIdle(i)
 		p.retire(s)
 	}
 }
 
-// retire says QUIT in the background: between a 250 and its record no round trip may stand, since a crash there means a
-// second copy. p.mu is held.
+// retire says QUIT in the background: no round trip may stand between a 250 and its record, since a
+// crash there means a second copy. p.mu is held.
 func (p *pool) retire(s *session) {
 	if s.dead {
 		p.open--
@@ -232,12 +239,12 @@ func (p *pool) retire(s *session) {
 	})
 }
 
-// close ends the idle sessions and waits for all that goes on in the background. Nobody may be using the pool.
+// close ends the idle sessions and waits for all background work. The pool must not be in use.
 func (p *pool) close() {
 	p.mu.Lock()
 	for len(p.idle) > 0 {
 		s := p.idle[0]
-		p.unpark(0)
+		p.takeIdle(0)
 		p.retire(s)
 	}
 	p.mu.Unlock()

@@ -58,7 +58,7 @@ func (s *server) checkMails(want, conns int) {
 	}
 }
 
-func mustSubmit(t *testing.T, c *submission.Client) submission.Receipt {
+func mustSubmit(t *testing.T, c *submission.Client) submission.Acceptance {
 	t.Helper()
 	receipt, err := submit(c)
 	if err != nil {
@@ -67,7 +67,7 @@ func mustSubmit(t *testing.T, c *submission.Client) submission.Receipt {
 	return receipt
 }
 
-func TestOneSessionForManyMails(t *testing.T) {
+func TestPool_OneSessionForManyMails(t *testing.T) {
 	onBothPorts(t, func(t *testing.T, mode submission.TLSMode) {
 		s := newServer(t, mode, nil).start()
 		c := s.client()
@@ -84,7 +84,7 @@ func TestOneSessionForManyMails(t *testing.T) {
 	})
 }
 
-func TestRefusedRecipientKeepsTheSession(t *testing.T) {
+func TestPool_RefusedRecipientKeepsTheSession(t *testing.T) {
 	for _, ehlo := range []string{extensions, `AUTH PLAIN`} {
 		s := newServer(t, submission.ImplicitTLS, nil)
 		s.ehlo = ehlo
@@ -106,7 +106,7 @@ func TestRefusedRecipientKeepsTheSession(t *testing.T) {
 	}
 }
 
-func TestDoubtEndsTheSession(t *testing.T) {
+func TestPool_DoubtEndsTheSession(t *testing.T) {
 	for _, action := range []string{"421 4.3.2 shutting down", "(drop)", "(garbage)", "354 what"} {
 		s := newServer(t, submission.ImplicitTLS, map[string]string{"dot": action}).start()
 		c := s.client()
@@ -121,8 +121,9 @@ func TestDoubtEndsTheSession(t *testing.T) {
 	}
 }
 
-// TestSessionLostWhileIdle: whatever happens to an idle session, the next mail neither fails nor is sent twice.
-func TestSessionLostWhileIdle(t *testing.T) {
+// TestPool_SessionLostWhileIdle: whatever happens to an idle session, the next mail neither fails
+// nor is sent twice.
+func TestPool_SessionLostWhileIdle(t *testing.T) {
 	losses := map[string]func(*server, *submission.Client){
 		"the server closes":  func(s *server, _ *submission.Client) { s.hangUp("", false) },
 		"the server resets":  func(s *server, _ *submission.Client) { s.hangUp("", true) },
@@ -187,8 +188,9 @@ func (s *server) next(step, action string) {
 	}
 }
 
-// TestReplacedOnceOnly: a session that fails as a kept one did is the answer, not the beginning of a loop.
-func TestReplacedOnceOnly(t *testing.T) {
+// TestPool_SessionIsReplacedOnceOnly: a session that fails as a kept one did is the answer, not the
+// beginning of a loop.
+func TestPool_SessionIsReplacedOnceOnly(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, nil).start()
 	c := s.client()
 	mustSubmit(t, c)
@@ -201,7 +203,7 @@ func TestReplacedOnceOnly(t *testing.T) {
 	s.checkMails(1, 2)
 }
 
-func TestSessionsRetire(t *testing.T) {
+func TestPool_SessionsRetire(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, nil).start()
 	c := s.client()
 	for range 101 {

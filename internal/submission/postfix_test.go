@@ -18,7 +18,7 @@ import (
 	"example.com/securemail/internal/testserver"
 )
 
-func TestPostfixTakesMailOnBothPorts(t *testing.T) {
+func TestPostfix_TakesMailOnBothPorts(t *testing.T) {
 	p := testserver.StartPostfix(t)
 	sent := map[string]bool{}
 	var queued []string
@@ -77,9 +77,9 @@ func TestPostfixTakesMailOnBothPorts(t *testing.T) {
 	}
 }
 
-// TestPostfixTakesPipelinedMails sends a thousand mails of all sizes, over kept sessions, and compares what Postfix delivers
-// with what was sent.
-func TestPostfixTakesPipelinedMails(t *testing.T) {
+// TestPostfix_TakesPipelinedMails sends a thousand mails of all sizes, over kept sessions, and
+// compares what Postfix delivers with what was sent.
+func TestPostfix_TakesPipelinedMails(t *testing.T) {
 	const mails, callers = 1000, 8
 	p := testserver.StartPostfix(t)
 	var mu sync.Mutex

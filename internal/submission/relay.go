@@ -13,11 +13,12 @@ import (
 	"example.com/securemail/internal/secret"
 )
 
-// TLSMode is how a connection becomes encrypted. There is no mode that leaves it in clear, and the zero value is invalid.
+// TLSMode is how a connection becomes encrypted. There is no mode that leaves it in clear, and the
+// zero value is invalid.
 type TLSMode int
 
 const (
-	ImplicitTLS TLSMode = iota + 1 // TLS from the first byte: port 465 (RFC 8314, section 3.3)
+	ImplicitTLS TLSMode = iota + 1 // TLS from the first byte: port 465 (RFC 8314 section 3.3)
 	StartTLS                       // STARTTLS, without which nothing is sent: port 587 (RFC 3207)
 )
 
@@ -39,21 +40,23 @@ type Relay struct {
 	Port int
 	TLS  TLSMode
 
-	RootCAs *x509.CertPool // who may sign its certificate; nil: the system's authorities
+	RootCAs *x509.CertPool // the authorities for its certificate; nil: the system's
 
 	Username string        // empty: no AUTH
 	Password secret.String // for AUTH PLAIN or LOGIN
-	// Token, if not nil, is where access tokens for AUTH XOAUTH2 or OAUTHBEARER come from, instead of a password: see OAuth2.
-	// It is called before each connection, by several goroutines. refused says that the server has just refused what it
-	// returned last. Its errors end up in logs; one that wraps ErrTokenRefused means that the login itself is no longer valid.
+	// Token, if not nil, returns access tokens for AUTH XOAUTH2 or OAUTHBEARER, instead of a password:
+	// see OAuth2. It is called before each connection, by several goroutines. refused says that the
+	// server has just refused the token that it returned last. Its errors are logged; one that wraps
+	// ErrTokenRefused means that the login itself is no longer valid.
 	Token func(ctx context.Context, refused bool) (secret.String, error)
 
-	// LocalName is how we name ourselves in EHLO: a domain, or an address literal such as "[192.0.2.1]". Empty: the
-	// connection's local address (RFC 5321, section 4.1.4), which some relays insist on and which shows an internal address.
+	// LocalName is our name in EHLO: a domain, or an address literal such as "[192.0.2.1]". Empty: the
+	// connection's local address (RFC 5321 section 4.1.4), which some relays insist on and which shows
+	// an internal address.
 	LocalName string
 
-	// MaxConnections is how many sessions there may be at a time, 1 to 1,000. It begins with 5 and grows with what the
-	// relay takes. Default 20.
+	// MaxConnections is how many sessions there may be at a time, 1 to 1,000. The pool starts at 5 and
+	// grows with what the relay takes. Default 20.
 	MaxConnections int
 
 	Timeouts Timeouts
@@ -61,15 +64,16 @@ type Relay struct {
 	resumption tls.ClientSessionCache
 }
 
-// Timeouts bound the parts of a conversation. RFC 5321, section 4.5.3.2 asks for minutes, for the sake of relays that talk to
-// the whole world; our defaults are for a submission server that somebody chose.
+// Timeouts bound the parts of a conversation. RFC 5321 section 4.5.3.2 asks for minutes, for the sake
+// of relays that talk to the whole world; our defaults are for a configured submission server.
 type Timeouts struct {
 	Connect    time.Duration // TCP and TLS together; a STARTTLS handshake has it for itself. Default 10 s.
 	Command    time.Duration // the greeting, and every reply but the last. Default 30 s.
 	Data       time.Duration // each block of the body. Default 30 s.
 	FinalReply time.Duration // the reply to the final dot. Default 120 s.
-	// Total bounds the whole try. The final dot is written only while FinalReply is left of it, so Total must be longer,
-	// and the difference is what all that comes before the dot may take. Default 180 s.
+	// Total bounds the whole attempt. The final dot is written only while FinalReply is left of it, so
+	// Total must be longer, and the difference is what all that comes before the dot may take.
+	// Default 180 s.
 	Total time.Duration
 }
 
@@ -126,19 +130,19 @@ func (t *Timeouts) complete() error {
 		{&t.Total, 180 * time.Second},
 	} {
 		if *f.value < 0 {
-			return errors.New("a time-out is negative")
+			return errors.New("a timeout is negative")
 		}
 		if *f.value == 0 {
 			*f.value = f.standard
 		}
 	}
 	if t.Total <= t.FinalReply {
-		return fmt.Errorf("the total time-out (%v) must be longer than that of the final reply (%v)", t.Total, t.FinalReply)
+		return fmt.Errorf("the total timeout (%v) must be longer than that of the final reply (%v)", t.Total, t.FinalReply)
 	}
 	return nil
 }
 
-// addressLiteral reports whether s is an IP address in the form of RFC 5321, section 4.1.3.
+// addressLiteral reports whether s is an IP address in the form of RFC 5321 section 4.1.3.
 func addressLiteral(s string) bool {
 	inner, ok := strings.CutPrefix(s, "[")
 	inner, ok2 := strings.CutSuffix(inner, "]")
@@ -156,4 +160,18 @@ func literal(ip net.IP) string {
 		return "[" + ip.String() + "]"
 	}
 	return "[IPv6:" + ip.String() + "]"
+}
+
+// validDomain reports whether s is a domain of letters, digits and hyphens (RFC 5321 section 4.1.2).
+func validDomain(s string) bool {
+	if len(s) > maxDomain {
+		return false
+	}
+	for label := range strings.SplitSeq(s, ".") {
+		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
+			strings.Trim(label, alphanumeric+"-") != "" {
+			return false
+		}
+	}
+	return true
 }

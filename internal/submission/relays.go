@@ -11,85 +11,77 @@ import (
 // ErrNoRelay is wrapped by what Acquire returns when no relay could be tried in time.
 var ErrNoRelay = errors.New("submission: no relay can take a mail for now")
 
-// unknownPause is how long a relay is left alone when Allow could not tell.
-const unknownPause = time.Second
+const (
+	// unknownPause is how long a relay is not tried after Reserve failed.
+	unknownPause = time.Second
+	// overPause is how long a relay that is over its limit is not tried before Reserve is called again:
+	// other workers may have released what they had reserved.
+	overPause = time.Minute
+	// releaseTime is how long Release may take.
+	releaseTime = 5 * time.Second
+)
 
-// overPause is how long a relay that is over its limit is left alone before Allow is asked again: other workers may have given
-// back what they had counted and did not use.
-const overPause = time.Minute
+// Limiter keeps relays to limits that all workers share.
+type Limiter interface {
+	// Reserve counts one more message for the relay with this name and returns 0, or returns how long
+	// it takes until the relay may take one. An error means that the limits are not known; Reserve is
+	// called again after a second. It is called once at a time for each relay.
+	Reserve(ctx context.Context, relay string) (wait time.Duration, err error)
 
-// unusedTime is how long Unused may take.
-const unusedTime = 5 * time.Second
+	// Release takes back what Reserve has counted for a message that the relay was not given.
+	Release(ctx context.Context, relay string)
+}
 
 // Options are what Relays needs from outside.
 type Options struct {
-	// Allow asks whether the relay with this name may take one more message now, under limits that all workers share. It
-	// returns 0, and has then counted the message, or how long it takes until the relay may. An error means that it cannot
-	// be told; it is asked again after a second. One call at a time is made for each relay. nil: no limits.
-	Allow func(ctx context.Context, relay string) (time.Duration, error)
+	Limits Limiter // nil: no limits
 
-	// Unused takes back what Allow has counted for a message that the relay was then not given. nil: it stays counted.
-	Unused func(ctx context.Context, relay string)
-
-	// Changed is told when a relay's breaker opens, why, and until when the relay is left alone at the earliest; and when
-	// it closes, with a nil cause. A failed probe, which leaves it open, is not told. It is called in order and under a lock: it
-	// must be quick, and must not call Relays. For the log; nil: nobody wants to know.
+	// Changed is called when a relay's circuit opens, with the cause and the earliest time at which the
+	// relay is tried again; and when it closes, with a nil cause. A failed probe, which leaves the
+	// circuit open, is not reported. Changed is called in order and under a lock: it must be quick, and
+	// must not call Relays. It is optional.
 	Changed func(relay string, open bool, cause error, until time.Time)
 
-	linkPause, longPause time.Duration // for tests; 0: the constants
+	shortPause, longPause time.Duration // for tests; 0: the constants
 }
 
-// Relays hands each message to the first relay, in order of priority, that can take it. A relay that fails is left alone for
-// a while: after 5 failures in a row for 10 seconds, and for 5 minutes at once where a person has to mend something or a
-// quota has to renew. Then one message probes it. It is safe for use by several goroutines.
+// Relays hands each message to the first relay, in order of priority, that can take it. A relay that
+// fails is suspended: after 5 failures in a row for 10 seconds, and for 5 minutes at once where a
+// person has to fix something or a quota has to renew. Then one message probes it. Relays is safe for
+// use by several goroutines.
 type Relays struct {
-	members  []*member
-	allow    func(ctx context.Context, relay string) (time.Duration, error)
-	giveBack func(ctx context.Context, relay string)
+	relays []*relay
+	limits Limiter
 
-	mu   sync.Mutex
-	news chan struct{} // closed, and made anew, when a relay that could not be tried may have become one that can
+	mu      sync.Mutex
+	changed chan struct{} // closed, and made anew, when a relay that could not be tried may have become one that can
 }
 
-// member is one relay of several.
-type member struct {
-	client   *Client
-	breakers *breakers
-
-	asking    chan struct{} // holds one value while Allow is being asked
-	mu        sync.Mutex
-	overUntil time.Time // over its limit until then
-	overWhy   error
-}
-
-// NewRelays returns Relays for at least one relay, the preferred one first, or everything that is wrong with them. Names must
-// be unique. It does not connect.
+// NewRelays returns Relays for at least one relay, the preferred one first, or everything that is
+// wrong with them. Names must be unique. It does not connect.
 func NewRelays(relays []Relay, o Options) (*Relays, error) {
-	r := &Relays{allow: o.Allow, giveBack: o.Unused, news: make(chan struct{})}
+	r := &Relays{limits: o.Limits, changed: make(chan struct{})}
 	if o.Changed == nil {
 		o.Changed = func(string, bool, error, time.Time) {}
 	}
-	if o.linkPause == 0 {
-		o.linkPause, o.longPause = linkPause, longPause
+	if o.shortPause == 0 {
+		o.shortPause, o.longPause = shortPause, longPause
 	}
 	var errs []error
 	if len(relays) == 0 {
 		errs = append(errs, errors.New("no relay is configured; at least one is needed"))
 	}
 	named := map[string]bool{}
-	for _, relay := range relays {
-		if named[relay.Name] {
-			errs = append(errs, fmt.Errorf("relay %q: there are two of that name; names must be unique", relay.Name))
+	for _, settings := range relays {
+		if named[settings.Name] {
+			errs = append(errs, fmt.Errorf("relay %q: there are two of that name; names must be unique", settings.Name))
 		}
-		named[relay.Name] = true
-		client, err := NewClient(relay)
+		named[settings.Name] = true
+		one, err := newRelay(settings, newBreaker(o.shortPause, o.longPause, func(open bool, cause error, until time.Time) {
+			o.Changed(settings.Name, open, cause, until)
+		}))
 		errs = append(errs, err)
-		r.members = append(r.members, &member{
-			client: client, asking: make(chan struct{}, 1),
-			breakers: newBreakers(o.linkPause, o.longPause, func(open bool, cause error, until time.Time) {
-				o.Changed(relay.Name, open, cause, until)
-			}),
-		})
+		r.relays = append(r.relays, one)
 	}
 	if err := errors.Join(errs...); err != nil {
 		return nil, err
@@ -97,17 +89,18 @@ func NewRelays(relays []Relay, o Options) (*Relays, error) {
 	return r, nil
 }
 
-// Acquire waits until some relay may be tried; ctx bounds the wait. Its error wraps ErrNoRelay, ctx's error, and why the last
-// relay could not be tried, if that is known. It sends nothing over the network, but may call Allow.
+// Acquire waits until some relay may be tried; ctx bounds the wait. Its error wraps ErrNoRelay, ctx's
+// error, and why the last relay could not be tried, if that is known. It sends nothing over the
+// network, but may call Limiter.Reserve.
 func (r *Relays) Acquire(ctx context.Context) (*Turn, error) {
 	var cause error
 	for ctx.Err() == nil {
-		news := r.listen() // before looking, so that nothing is missed
+		changed := r.waitChannel() // before looking, so that no change is missed
 		var next time.Time
-		for _, m := range r.members {
-			done, until, why := r.try(ctx, m)
+		for _, one := range r.relays {
+			done, until, why := r.try(ctx, one)
 			if done != nil {
-				return &Turn{relays: r, member: m, done: done}, nil
+				return &Turn{relays: r, relay: one, done: done}, nil
 			}
 			if ctx.Err() == nil {
 				cause = why
@@ -116,7 +109,7 @@ func (r *Relays) Acquire(ctx context.Context) (*Turn, error) {
 				next = until
 			}
 		}
-		wait(ctx, news, next)
+		wait(ctx, changed, next)
 	}
 	if cause == nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoRelay, ctx.Err())
@@ -124,8 +117,8 @@ func (r *Relays) Acquire(ctx context.Context) (*Turn, error) {
 	return nil, fmt.Errorf("%w: %w: %w", ErrNoRelay, ctx.Err(), cause)
 }
 
-// wait returns at the time next if it is not zero, when news comes, or when ctx ends.
-func wait(ctx context.Context, news <-chan struct{}, next time.Time) {
+// wait returns at the time next if it is not zero, when changed is closed, or when ctx ends.
+func wait(ctx context.Context, changed <-chan struct{}, next time.Time) {
 	var alarm <-chan time.Time
 	if !next.IsZero() {
 		timer := time.NewTimer(time.Until(next))
@@ -134,99 +127,102 @@ func wait(ctx context.Context, news <-chan struct{}, next time.Time) {
 	}
 	select {
 	case <-alarm:
-	case <-news:
+	case <-changed:
 	case <-ctx.Done():
 	}
 }
 
-// try asks for the right to send one message through m. If it is given, done must be called with what came of it. Otherwise
-// cause says why not, and until when it makes no sense to ask again; zero: before there is news.
-func (r *Relays) try(ctx context.Context, m *member) (done func(error), until time.Time, cause error) {
-	if until, cause := m.over(); cause != nil {
+// try asks for the right to send one message through one. If it is given, the caller must call done
+// with the outcome. Otherwise cause says why not, and until says when to ask again; zero: after the
+// next change.
+func (r *Relays) try(ctx context.Context, one *relay) (done func(error), until time.Time, cause error) {
+	if until, cause := one.over(); cause != nil {
 		return nil, until, cause
 	}
-	end, until, cause := m.breakers.admit()
+	end, until, cause := one.breaker.admit()
 	if end == nil {
 		return nil, until, cause
 	}
 	done = func(err error) {
 		end(err)
-		r.announce()
+		r.notify()
 	}
-	if r.allow == nil {
+	if r.limits == nil {
 		return done, time.Time{}, nil
 	}
-	// The limits are asked last, since they count.
-	if until, cause := r.ask(ctx, m); cause != nil {
-		done(errNothingLearnt)
+	// The limits come last, since they count.
+	if until, cause := r.reserve(ctx, one); cause != nil {
+		done(errInconclusive)
 		return nil, until, cause
 	}
 	return done, time.Time{}, nil
 }
 
-// ask calls Allow, unless somebody has learnt in the meantime that m is over its limit.
-func (r *Relays) ask(ctx context.Context, m *member) (until time.Time, cause error) {
+// reserve calls Limiter.Reserve, unless another caller has learnt in the meantime that the relay is
+// over its limit.
+func (r *Relays) reserve(ctx context.Context, one *relay) (until time.Time, cause error) {
 	select {
-	case m.asking <- struct{}{}:
-		defer func() { <-m.asking }()
+	case one.reserving <- struct{}{}:
+		defer func() { <-one.reserving }()
 	case <-ctx.Done():
 		return time.Time{}, ctx.Err()
 	}
-	if until, cause := m.over(); cause != nil {
+	if until, cause := one.over(); cause != nil {
 		return until, cause
 	}
-	pause, err := r.allow(ctx, m.client.relay.Name)
+	name := one.settings.Name
+	pause, err := r.limits.Reserve(ctx, name)
 	switch {
 	case ctx.Err() != nil:
 		return time.Time{}, ctx.Err()
 	case err != nil:
-		cause, pause = fmt.Errorf("relay %s: its limits are not known: %w", m.client.relay.Name, err), unknownPause
+		cause, pause = fmt.Errorf("relay %s: its limits are not known: %w", name, err), unknownPause
 	case pause > 0:
-		cause = fmt.Errorf("relay %s: it is over its limit until %s", m.client.relay.Name, time.Now().Add(pause).UTC().Format(time.RFC3339))
+		cause = fmt.Errorf("relay %s: it is over its limit until %s", name, time.Now().Add(pause).UTC().Format(time.RFC3339))
 	default:
 		return time.Time{}, nil
 	}
 	until = time.Now().Add(min(pause, overPause))
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.overUntil, m.overWhy = until, cause
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	one.overUntil, one.limitErr = until, cause
 	return until, cause
 }
 
-// unused gives back what ask has counted for a message that m was not given.
-func (r *Relays) unused(ctx context.Context, m *member) {
-	if r.giveBack == nil {
+// release takes back what reserve has counted for a message that the relay was not given.
+func (r *Relays) release(ctx context.Context, one *relay) {
+	if r.limits == nil {
 		return
 	}
-	ctx, cancel := context.WithTimeout(ctx, unusedTime)
+	ctx, cancel := context.WithTimeout(ctx, releaseTime)
 	defer cancel()
-	r.giveBack(ctx, m.client.relay.Name)
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	m.overUntil = time.Time{}
+	r.limits.Release(ctx, one.settings.Name)
+	one.mu.Lock()
+	defer one.mu.Unlock()
+	one.overUntil = time.Time{}
 }
 
-// over returns until when m is over its limit, and what to say of it, or nil.
-func (m *member) over() (until time.Time, cause error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if time.Now().Before(m.overUntil) {
-		return m.overUntil, m.overWhy
+// over returns until when the relay is over its limit, and why; or nil.
+func (r *relay) over() (until time.Time, cause error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if time.Now().Before(r.overUntil) {
+		return r.overUntil, r.limitErr
 	}
 	return time.Time{}, nil
 }
 
-func (r *Relays) listen() <-chan struct{} {
+func (r *Relays) waitChannel() <-chan struct{} {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.news
+	return r.changed
 }
 
-func (r *Relays) announce() {
+func (r *Relays) notify() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	close(r.news)
-	r.news = make(chan struct{})
+	close(r.changed)
+	r.changed = make(chan struct{})
 }
 
 // CheckResult is what Check learnt about one relay.
@@ -236,26 +232,27 @@ type CheckResult struct {
 	Err   error // an *Error
 }
 
-// Check connects to every relay, logs in and leaves, whatever their breakers say, and returns the results in order of
-// priority. It sends nothing.
+// Check connects to every relay, logs in and leaves, whatever the state of its circuit, and returns
+// the results in order of priority. It sends nothing.
 func (r *Relays) Check(ctx context.Context) []CheckResult {
-	results := make([]CheckResult, len(r.members))
+	results := make([]CheckResult, len(r.relays))
 	var checks sync.WaitGroup
-	for i, m := range r.members {
+	for i, one := range r.relays {
 		checks.Go(func() {
-			info, err := m.client.Check(ctx)
-			results[i] = CheckResult{Relay: m.client.relay.Name, Info: info, Err: err}
+			info, err := one.check(ctx)
+			results[i] = CheckResult{Relay: one.settings.Name, Info: info, Err: err}
 		})
 	}
 	checks.Wait()
 	return results
 }
 
-// Close refuses further messages, waits for those under way, and ends all sessions. To hurry it, cancel their contexts.
+// Close refuses further messages, waits for those under way, and ends all sessions. To hurry it,
+// cancel their contexts.
 func (r *Relays) Close() error {
 	var closing sync.WaitGroup
-	for _, m := range r.members {
-		closing.Go(func() { _ = m.client.Close() })
+	for _, one := range r.relays {
+		closing.Go(one.close)
 	}
 	closing.Wait()
 	return nil

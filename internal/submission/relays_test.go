@@ -13,7 +13,8 @@ import (
 	"example.com/securemail/internal/submission"
 )
 
-// relaysOf returns Relays for servers, which are called a, b and so on, and closes them before the servers stop.
+// relaysOf returns Relays for servers, which are called a, b and so on, and closes them before the
+// servers stop.
 func relaysOf(t *testing.T, o submission.Options, servers ...*server) *submission.Relays {
 	t.Helper()
 	var relays []submission.Relay
@@ -30,16 +31,16 @@ func relaysOf(t *testing.T, o submission.Options, servers ...*server) *submissio
 	return r
 }
 
-func submitTurn(ctx context.Context, r *submission.Relays, prefer string, msg []byte, beforeDot func(context.Context) error) (submission.Receipt, error) {
+func submitTurn(ctx context.Context, r *submission.Relays, prefer string, msg []byte, beforeDot func(context.Context) error) (submission.Acceptance, error) {
 	turn, err := r.Acquire(ctx)
 	if err != nil {
-		return submission.Receipt{}, err
+		return submission.Acceptance{}, err
 	}
 	defer turn.Release(ctx)
 	return turn.Submit(ctx, prefer, envelope, msg, beforeDot)
 }
 
-func TestFailover(t *testing.T) {
+func TestTurn_FailsOver(t *testing.T) {
 	stop := errors.New("stop")
 	tests := []struct {
 		step, action string
@@ -98,7 +99,7 @@ func TestFailover(t *testing.T) {
 	}
 }
 
-func TestEveryRelayFails(t *testing.T) {
+func TestTurn_EveryRelayFails(t *testing.T) {
 	a := newServer(t, submission.ImplicitTLS, map[string]string{"greeting": "(drop)"}).start()
 	b := newServer(t, submission.ImplicitTLS, map[string]string{"mail": "451 4.3.0 later"}).start()
 	_, err := submitTurn(context.Background(), relaysOf(t, submission.Options{}, a, b), "", mail, nil)
@@ -108,8 +109,8 @@ func TestEveryRelayFails(t *testing.T) {
 	}
 }
 
-// TestOpenBreakerSparesTheRelay: a relay that is left alone is not even dialled, and a probe brings it back.
-func TestOpenBreakerSparesTheRelay(t *testing.T) {
+// TestBreaker_OpenCircuitMeansNoConnection: a suspended relay is not dialled, and a probe resumes it.
+func TestBreaker_OpenCircuitMeansNoConnection(t *testing.T) {
 	const pause = 200 * time.Millisecond
 	a := newServer(t, submission.ImplicitTLS, map[string]string{"auth": "535 5.7.8 no"}).start()
 	b := newServer(t, submission.ImplicitTLS, nil).start()
@@ -132,7 +133,7 @@ func TestOpenBreakerSparesTheRelay(t *testing.T) {
 	log.check(t, "a open for 0s: relay a: auth: 535 5.7.8 the user name or password was not accepted; check both, and whether the provider wants an app password", "a closed")
 }
 
-func TestPrefer(t *testing.T) {
+func TestTurn_Prefer(t *testing.T) {
 	a, b := newServer(t, submission.ImplicitTLS, nil).start(), newServer(t, submission.ImplicitTLS, nil).start()
 	r := relaysOf(t, submission.Options{}, a, b)
 	send := func(prefer, want string) {
@@ -153,7 +154,7 @@ func TestPrefer(t *testing.T) {
 	}
 }
 
-func TestTurnIsForOneMail(t *testing.T) {
+func TestTurn_IsForOneMail(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, nil).start()
 	turn, err := relaysOf(t, submission.Options{}, s).Acquire(context.Background())
 	if err != nil {
@@ -171,8 +172,7 @@ func TestTurnIsForOneMail(t *testing.T) {
 	}
 }
 
-// TestProbeThatComesToNothing: whoever cancels a probe, or panics in it, leaves its place to the next.
-func TestProbeThatComesToNothing(t *testing.T) {
+func TestBreaker_CancelledProbeGoesToTheNextAttempt(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, map[string]string{"mail": "550 5.7.1 no"}).start()
 	r := relaysOf(t, submission.WithPauses(submission.Options{}, time.Millisecond, time.Millisecond), s)
 	if _, err := submitTurn(context.Background(), r, "", mail, nil); err == nil {
@@ -197,7 +197,7 @@ func TestProbeThatComesToNothing(t *testing.T) {
 	}
 }
 
-func TestNewRelaysNamesEverythingWrong(t *testing.T) {
+func TestNewRelays_NamesEverythingWrong(t *testing.T) {
 	good := submission.Relay{Name: "a", Host: "mail.example.com", Port: 465, TLS: submission.ImplicitTLS}
 	bad := good
 	bad.Name, bad.Port = "b", 0
@@ -210,7 +210,7 @@ func TestNewRelaysNamesEverythingWrong(t *testing.T) {
 	}
 }
 
-func TestRelaysCheck(t *testing.T) {
+func TestRelays_Check(t *testing.T) {
 	a := newServer(t, submission.ImplicitTLS, map[string]string{"auth": "535 5.7.8 no"}).start()
 	b := newServer(t, submission.StartTLS, nil).start()
 	got := relaysOf(t, submission.Options{}, a, b).Check(context.Background())
@@ -223,8 +223,9 @@ func TestRelaysCheck(t *testing.T) {
 	}
 }
 
-// TestFirstRelayGoesDownInMidRun: every mail arrives once, over the second relay while the first is away, and the log says so.
-func TestFirstRelayGoesDownInMidRun(t *testing.T) {
+// TestRelays_FirstGoesDownInMidRun: every mail arrives once, over the second relay while the first
+// is away, and the log says so.
+func TestRelays_FirstGoesDownInMidRun(t *testing.T) {
 	const mails, callers = 2000, 16
 	a, b := newServer(t, submission.ImplicitTLS, nil).start(), newServer(t, submission.StartTLS, nil).start()
 	var log journal
@@ -236,7 +237,8 @@ func TestFirstRelayGoesDownInMidRun(t *testing.T) {
 			for i := next.Add(1); i <= mails; i = next.Add(1) {
 				switch i {
 				case mails / 4:
-					// What was accepted is answered; everything else, and everybody who comes, is cut off.
+					// What was accepted is answered; everything else, and every new connection, is
+					// cut off.
 					a.set(map[string]string{"greeting": "(drop)", "mail": "(drop)", "rcpt": "(drop)", "data": "(drop)", "body": "(drop)", "rset": "(drop)"})
 				case mails / 2:
 					a.set(nil)

@@ -9,7 +9,8 @@ import (
 	"strings"
 )
 
-// A server has no business sending more. RFC 5321, section 4.5.3.1.5 allows 512 octets a line; some send more in EHLO.
+// Bounds of a reply. RFC 5321 section 4.5.3.1.5 allows 512 octets a line; some servers send more in
+// EHLO.
 const (
 	maxReplyLine  = 2000
 	maxReplyLines = 100
@@ -21,14 +22,14 @@ const (
 	safeCharacters = alphanumeric + "._-"
 )
 
-// reply is one answer of the server (RFC 5321, section 4.2).
+// reply is one answer of the server (RFC 5321 section 4.2).
 type reply struct {
 	code     int
 	enhanced string   // "5.7.8"; empty if there was none, or one of another class than code
 	lines    []string // what stands behind the code, line by line: hostile bytes
 }
 
-// protocolError is what the server did that the protocol does not allow, in our own words.
+// protocolError says what the server did that the protocol does not allow.
 type protocolError string
 
 func (e protocolError) Error() string { return string(e) }
@@ -36,8 +37,9 @@ func (e protocolError) Error() string { return string(e) }
 // newReplyReader's buffer is what bounds a line: one that does not fit is refused.
 func newReplyReader(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, maxReplyLine) }
 
-// readReply reads one reply, from a reader made by newReplyReader. A line must end with CRLF: a bare LF means that someone
-// between us and the server, or in it, has another idea of where lines end, and then nothing else can be relied on.
+// readReply reads one reply, from a reader made by newReplyReader. A line must end with CRLF: a bare LF
+// means that the server, or something in between, disagrees about where lines end, and then no reply
+// can be relied on.
 func readReply(r *bufio.Reader) (reply, error) {
 	var rep reply
 	for size := 0; ; {
@@ -50,7 +52,7 @@ func readReply(r *bufio.Reader) (reply, error) {
 		case err != nil:
 			return reply{}, err
 		case size > maxReplyBytes || len(rep.lines) == maxReplyLines:
-			return reply{}, protocolError("sent a reply without end")
+			return reply{}, protocolError("sent an endless reply")
 		}
 		code, more, text, err := parseReplyLine(line)
 		if err != nil {
@@ -69,7 +71,8 @@ func readReply(r *bufio.Reader) (reply, error) {
 	}
 }
 
-// parseReplyLine takes one line apart: three digits, then '-' if more lines follow, a space or nothing if none do.
+// parseReplyLine takes one line apart: three digits, then '-' if more lines follow, a space or nothing
+// if none do.
 func parseReplyLine(line []byte) (code int, more bool, text string, err error) {
 	line, ok := bytes.CutSuffix(line, []byte("\r\n"))
 	if !ok {
@@ -90,8 +93,8 @@ func digit(b byte) bool { return '0' <= b && b <= '9' }
 
 var enhancedPattern = regexp.MustCompile(`^([245])\.(?:0|[1-9][0-9]{0,2})\.(?:0|[1-9][0-9]{0,2})(?: |$)`)
 
-// enhancedCode returns the status code at the start of text (RFC 2034, section 4; RFC 3463, section 2). Its class must be
-// that of the reply code; a server that contradicts itself has said nothing.
+// enhancedCode returns the status code at the start of text (RFC 2034 section 4, RFC 3463 section 2).
+// Its class must be that of the reply code; a code of another class is ignored.
 func enhancedCode(code int, text string) string {
 	m := enhancedPattern.FindString(text)
 	if m == "" || int(m[0]-'0') != code/100 {
@@ -129,7 +132,7 @@ const maxText = 200
 
 var addressPattern = regexp.MustCompile(`[^\s<>()\[\]:;,"]*@[^\s<>()\[\]:;,"]*`)
 
-// text returns what the server wrote, fit for a debug log: printable ASCII, at most 200 bytes, no address.
+// text returns what the server wrote, for a debug log: printable ASCII, at most 200 bytes, no address.
 func (r reply) text() string {
 	joined := addressPattern.ReplaceAllString(strings.Join(r.lines, " / "), "[address]")
 	clean := strings.Map(func(c rune) rune {

@@ -10,7 +10,7 @@ import (
 	"example.com/securemail/internal/submission"
 )
 
-func TestReplies(t *testing.T) {
+func TestReply_Parse(t *testing.T) {
 	long := strings.Repeat("x", 1994)
 	tests := []struct {
 		raw      string
@@ -73,7 +73,7 @@ func TestReplies(t *testing.T) {
 	}
 }
 
-func TestReplyCutShort(t *testing.T) {
+func TestReply_CutShort(t *testing.T) {
 	if _, _, err := submission.ParseReply(nil); err != io.EOF {
 		t.Errorf("nothing: got %v, want io.EOF", err)
 	}
@@ -85,7 +85,7 @@ func TestReplyCutShort(t *testing.T) {
 	}
 }
 
-func TestQueueID(t *testing.T) {
+func TestReply_QueueID(t *testing.T) {
 	tests := []struct{ server, reply, want string }{
 		{"Postfix", "250 2.0.0 Ok: queued as 4XyZ1q2WsTz5kj", "4XyZ1q2WsTz5kj"},
 		{"Exim", "250 OK id=1rABCd-0001Xy-2F", "1rABCd-0001Xy-2F"},
@@ -112,7 +112,7 @@ func TestQueueID(t *testing.T) {
 	}
 }
 
-func TestReplyText(t *testing.T) {
+func TestReply_Text(t *testing.T) {
 	tests := []struct{ reply, want string }{
 		{"550-5.1.1 <alice@example.net>: unknown\r\n550 5.1.1 ask postmaster@example.net\r\n", "5.1.1 <[address]>: unknown / 5.1.1 ask [address]"},
 		{"550 mailto:alice@example.net,bob@x\r\n", "mailto:[address],[address]"},
@@ -126,7 +126,8 @@ func TestReplyText(t *testing.T) {
 	}
 }
 
-// FuzzReply: whatever is accepted has a code, ends with CRLF, keeps the limits, and shows nothing unprintable.
+// FuzzReply: whatever is accepted has a code, ends with CRLF, keeps the limits, and shows nothing
+// unprintable.
 func FuzzReply(f *testing.F) {
 	for _, s := range []string{
 		"250-a\r\n250 2.1.0 b\r\n", "550 5.1.1 <a@b>\r\n", "354 go\n", "250 queued as x\r\n", "\x00\xff", "250-a\r\n251 b\r\n",

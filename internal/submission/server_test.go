@@ -18,9 +18,10 @@ const (
 	password = "canary-pass-7f3a"
 )
 
-// server is a scripted submission server on 127.0.0.1. It does what a good server does, except at the steps that script
-// names: greeting, clear-ehlo, starttls, tls, ehlo, auth, user, pass, mail, rcpt, data, body, dot, rset, quit. What it does there is
-// a reply, with Go's escapes and CRLF added, or one of
+// server is a scripted submission server on 127.0.0.1. It does what a good server does, except at
+// the steps that script names: greeting, clear-ehlo, starttls, tls, ehlo, auth, user, pass, mail,
+// rcpt, data, body, dot, rset, quit. What it does there is a reply, with Go's escapes and CRLF
+// added, or one of
 //
 //	(drop) (silence) (drip) (garbage) (endless) (banner) (raw)bytes without CRLF (half)bytes and then (drop)
 //	(stuck) reads nothing more until stuck is closed (slowly)reply, a byte a millisecond
@@ -183,7 +184,8 @@ func (c *tap) Write(b []byte) (int, error) {
 	return writeUntil(c.Conn, b, at, c.s.cutRaw)
 }
 
-// writeUntil writes b, whose first byte has the number at, but closes the connection before the byte with the number cut.
+// writeUntil writes b, whose first byte has the number at, but closes the connection before the
+// byte with the number cut.
 func writeUntil(c net.Conn, b []byte, at, cut int) (int, error) {
 	if cut < 0 || at+len(b) <= cut {
 		return c.Write(b)
@@ -193,7 +195,8 @@ func writeUntil(c net.Conn, b []byte, at, cut int) (int, error) {
 	return n, io.ErrClosedPipe
 }
 
-// checkNothingInClear fails the test if anything but EHLO, STARTTLS and QUIT crossed the wire in clear.
+// checkNothingInClear fails the test if anything but EHLO, STARTTLS and QUIT crossed the wire in
+// clear.
 func (s *server) checkNothingInClear() {
 	s.t.Helper()
 	s.mu.Lock()

@@ -14,11 +14,12 @@ import (
 	"example.com/securemail/internal/secret"
 )
 
-// quitTimeout is all that a goodbye is worth.
+// quitTimeout bounds QUIT.
 const quitTimeout = 2 * time.Second
 
-// session is one conversation with a relay, from the dialling to QUIT. It carries one transaction after the other and is not
-// safe for use by several goroutines. Once dead it stays so: whatever leaves doubt about who said what to whom ends it.
+// session is one conversation with a relay, from the dialling to QUIT. It carries one transaction
+// after the other and is not safe for use by several goroutines. Whatever leaves doubt about which
+// reply belongs to which command ends it; once dead it stays so.
 type session struct {
 	relay     *Relay
 	conn      *conn
@@ -30,8 +31,8 @@ type session struct {
 	dirty     bool          // a transaction was begun and not completed: RSET comes first
 	dead      bool
 
-	turnedAway bool // the server ended it with a 421
-	parked     time.Time
+	refused421 bool // the server ended it with a 421
+	idleSince  time.Time
 	expiry     *time.Timer
 }
 
@@ -43,9 +44,9 @@ type extensions struct {
 	auth    []string
 }
 
-// open dials a relay and takes the conversation to the point where MAIL may follow. Its error is an *Error. An access token
-// that is refused may have been withdrawn before its time, so another one is tried, once and over another connection: what a
-// server does after a refused login differs.
+// open dials a relay and takes the conversation to the point where MAIL may follow. Its error is an
+// *Error. An access token that is refused may have been withdrawn before its time, so open tries
+// another one, once and over another connection: what a server does after a refused login differs.
 func open(ctx context.Context, relay *Relay) (*session, error) {
 	s, err := dial(ctx, relay, false)
 	var e *Error
@@ -70,32 +71,32 @@ func dial(ctx context.Context, relay *Relay, tokenRefused bool) (*session, error
 	}
 	s.conn = newConn(tcp)
 	defer s.conn.bind(ctx)()
-	if err := s.introduce(ctx, connectCtx, token); err != nil {
-		s.kill()
+	if err := s.handshake(ctx, connectCtx, token); err != nil {
+		s.abort()
 		return nil, err
 	}
 	s.connect = time.Since(s.opened)
 	return s, nil
 }
 
-// introduce is steps 2 to 5 of the package comment. connectCtx bounds the handshake on port 465.
-func (s *session) introduce(ctx, connectCtx context.Context, token secret.String) error {
+// handshake is steps 2 to 5 of the package comment. connectCtx bounds TLS on port 465.
+func (s *session) handshake(ctx, connectCtx context.Context, token secret.String) error {
 	if s.relay.TLS == ImplicitTLS {
-		if err := s.handshake(ctx, connectCtx); err != nil {
+		if err := s.encrypt(ctx, connectCtx); err != nil {
 			return err
 		}
 	}
-	if _, err := s.hear(ctx, PhaseGreeting, s.relay.Timeouts.Command, "220"); err != nil {
+	if _, err := s.expect(ctx, PhaseGreeting, s.relay.Timeouts.Command, "220"); err != nil {
 		return err
 	}
-	if err := s.hello(ctx); err != nil {
+	if err := s.ehlo(ctx); err != nil {
 		return err
 	}
 	if s.relay.TLS == StartTLS {
 		if err := s.startTLS(ctx); err != nil {
 			return err
 		}
-		if err := s.hello(ctx); err != nil {
+		if err := s.ehlo(ctx); err != nil {
 			return err
 		}
 	}
@@ -107,39 +108,40 @@ func (s *session) startTLS(ctx context.Context) error {
 		s.quit()
 		return &Error{
 			Relay: s.relay.Name, Phase: PhaseStartTLS, Scope: ScopeRelay, Permanent: true,
-			words: "the server does not offer STARTTLS, or someone in between removes it; nothing was sent; use port 465, or mend its TLS",
+			hint: "the server does not offer STARTTLS, or someone in between removes it; nothing was sent; use port 465, or fix its TLS",
 		}
 	}
-	if _, err := s.ask(ctx, PhaseStartTLS, "STARTTLS", "220"); err != nil {
+	if _, err := s.cmd(ctx, PhaseStartTLS, "STARTTLS", "220"); err != nil {
 		return err
 	}
 	connectCtx, cancel := context.WithTimeout(ctx, s.relay.Timeouts.Connect)
 	defer cancel()
-	return s.handshake(ctx, connectCtx)
+	return s.encrypt(ctx, connectCtx)
 }
 
-func (s *session) handshake(ctx, connectCtx context.Context) error {
+func (s *session) encrypt(ctx, connectCtx context.Context) error {
 	s.conn.within(s.relay.Timeouts.Connect)
-	if err := s.conn.handshake(connectCtx, s.relay.tlsConfig()); err != nil {
+	if err := s.conn.encrypt(connectCtx, s.relay.tlsConfig()); err != nil {
 		return s.relay.broken(ctx, PhaseTLS, err)
 	}
 	return nil
 }
 
-// hello sends EHLO and replaces all that was known about the server.
-func (s *session) hello(ctx context.Context) error {
+// ehlo sends EHLO and replaces all that was known about the server.
+func (s *session) ehlo(ctx context.Context) error {
 	name := s.relay.LocalName
 	if name == "" {
 		name = literal(s.conn.tcp.LocalAddr().(*net.TCPAddr).IP)
 	}
-	rep, err := s.ask(ctx, PhaseEHLO, "EHLO "+name, "250")
+	rep, err := s.cmd(ctx, PhaseEHLO, "EHLO "+name, "250")
 	if err == nil {
 		s.ext = parseExtensions(rep)
 	}
 	return err
 }
 
-// parseExtensions reads the lines behind the first (RFC 5321, section 4.1.1.1). Keywords are case-insensitive.
+// parseExtensions reads the lines behind the first (RFC 5321 section 4.1.1.1). Keywords are
+// case-insensitive.
 func parseExtensions(rep reply) extensions {
 	var ext extensions
 	for _, line := range rep.lines[1:] {
@@ -162,7 +164,7 @@ func parseExtensions(rep reply) extensions {
 			ext.size = true
 			if len(words) > 1 {
 				n, _ := strconv.ParseInt(words[1], 10, 64)
-				ext.maxSize = max(n, 0) // RFC 1870, section 4: 0 is no limit
+				ext.maxSize = max(n, 0) // RFC 1870 section 4: 0 is no limit
 			}
 		}
 	}
@@ -177,18 +179,16 @@ func (s *session) info() Info {
 	}
 }
 
-// ask sends one command and hears the reply to it.
-func (s *session) ask(ctx context.Context, phase Phase, line string, want ...string) (reply, error) {
-	if err := s.say(ctx, phase, line+"\r\n"); err != nil {
+// cmd sends one command and reads the reply to it.
+func (s *session) cmd(ctx context.Context, phase Phase, line string, want ...string) (reply, error) {
+	if err := s.write(ctx, phase, line+"\r\n"); err != nil {
 		return reply{}, err
 	}
-	return s.hear(ctx, phase, s.relay.Timeouts.Command, want...)
+	return s.expect(ctx, phase, s.relay.Timeouts.Command, want...)
 }
 
-// say writes commands. A server that has already spoken is either going away (421, RFC 5321, section 3.8) or is not the one
-// we think it is.
-func (s *session) say(ctx context.Context, phase Phase, lines string) error {
-	if err := s.quiet(ctx, phase); err != nil {
+func (s *session) write(ctx context.Context, phase Phase, lines string) error {
+	if err := s.checkUnsolicited(ctx, phase); err != nil {
 		return err
 	}
 	s.conn.within(s.relay.Timeouts.Command)
@@ -198,20 +198,23 @@ func (s *session) say(ctx context.Context, phase Phase, lines string) error {
 	return nil
 }
 
-func (s *session) quiet(ctx context.Context, phase Phase) error {
+// checkUnsolicited refuses a server that has already sent something: it is either going away (421,
+// RFC 5321 section 3.8) or is not the server that we think it is.
+func (s *session) checkUnsolicited(ctx context.Context, phase Phase) error {
 	if s.conn.r.Buffered() == 0 {
 		return nil
 	}
 	rep, err := readReply(s.conn.r)
 	if err == nil && rep.code == 421 {
-		s.kill()
+		s.abort()
 		return s.relay.refused(phase, rep)
 	}
-	return s.fail(ctx, phase, protocolError("spoke out of turn"))
+	return s.fail(ctx, phase, protocolError("sent an unsolicited reply"))
 }
 
-// hear reads one reply. Its code must begin as one of want does; codes of class 4 and 5 are refusals, others break the protocol.
-func (s *session) hear(ctx context.Context, phase Phase, timeout time.Duration, want ...string) (reply, error) {
+// expect reads one reply. Its code must begin as one of want does; codes of class 4 and 5 are
+// refusals, others break the protocol.
+func (s *session) expect(ctx context.Context, phase Phase, timeout time.Duration, want ...string) (reply, error) {
 	s.conn.within(timeout)
 	rep, err := readReply(s.conn.r)
 	switch {
@@ -224,15 +227,15 @@ func (s *session) hear(ctx context.Context, phase Phase, timeout time.Duration, 
 		e.Code = rep.code
 		return reply{}, e
 	case rep.code == 421:
-		s.turnedAway = true
-		s.kill()
+		s.refused421 = true
+		s.abort()
 	}
 	return reply{}, s.relay.refused(phase, rep)
 }
 
-// silent looks at an idle session without writing: a server that has closed it, or said something that nobody asked for,
-// such as a 421, has ended it.
-func (s *session) silent() bool {
+// idleOK looks at an idle session without writing: a server that has closed it, or sent something
+// unsolicited, such as a 421, has ended it.
+func (s *session) idleOK() bool {
 	s.conn.within(time.Millisecond)
 	_, err := s.conn.r.Peek(1)
 	return errors.Is(err, os.ErrDeadlineExceeded)
@@ -240,16 +243,16 @@ func (s *session) silent() bool {
 
 // fail ends the session and says why.
 func (s *session) fail(ctx context.Context, phase Phase, err error) *Error {
-	s.kill()
+	s.abort()
 	return s.relay.broken(ctx, phase, err)
 }
 
-func (s *session) kill() {
+func (s *session) abort() {
 	s.dead = true
 	s.conn.tcp.Close()
 }
 
-// quit says goodbye if that is still possible. Nobody wants to know how it went.
+// quit says QUIT if that is still possible. Its outcome does not matter.
 func (s *session) quit() {
 	if s.dead {
 		return
@@ -258,5 +261,5 @@ func (s *session) quit() {
 	if _, err := s.conn.rw.Write([]byte("QUIT\r\n")); err == nil {
 		_, _ = readReply(s.conn.r)
 	}
-	s.kill()
+	s.abort()
 }

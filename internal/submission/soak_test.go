@@ -16,9 +16,10 @@ import (
 	"example.com/securemail/internal/submission"
 )
 
-// TestManyFaultsLeaveNothingBehind has a server that fails at random, at any step, and callers who give up at random. In the
-// end there is not a goroutine, a file or a place in the pool more than before, and at no time were there too many connections.
-func TestManyFaultsLeaveNothingBehind(t *testing.T) {
+// TestPool_ManyFaultsLeaveNothingBehind has a server that fails at random, at any step, and callers
+// that cancel at random. In the end there is not a goroutine, a file or a slot in the pool more
+// than before, and at no time were there too many connections.
+func TestPool_ManyFaultsLeaveNothingBehind(t *testing.T) {
 	sends := 5000 // on each port
 	if testing.Short() {
 		sends = 500

@@ -30,11 +30,12 @@ func onBothPorts(t *testing.T, f func(t *testing.T, mode submission.TLSMode)) {
 	}
 }
 
-func submit(c *submission.Client) (submission.Receipt, error) {
+func submit(c *submission.Client) (submission.Acceptance, error) {
 	return c.Submit(context.Background(), envelope, mail, nil)
 }
 
-// failure returns err as the *Error that every failure must be, having checked what must hold for all of them.
+// failure returns err as the *Error that every failure must be, having checked what must hold for
+// all of them.
 func failure(t *testing.T, err error) *submission.Error {
 	t.Helper()
 	var e *submission.Error
@@ -66,7 +67,7 @@ func checkPrintable(t *testing.T, s string, most int) {
 	}
 }
 
-func TestSubmit(t *testing.T) {
+func TestSubmit_OnBothPorts(t *testing.T) {
 	onBothPorts(t, func(t *testing.T, mode submission.TLSMode) {
 		s := newServer(t, mode, nil).start()
 		asked := 0
@@ -75,7 +76,7 @@ func TestSubmit(t *testing.T) {
 			t.Fatal(err)
 		}
 		got.Timings = submission.Timings{}
-		want := submission.Receipt{Relay: "test", Code: 250, Enhanced: "2.0.0", QueueID: "4XyZ1", TLSVersion: "TLS 1.3"}
+		want := submission.Acceptance{Relay: "test", Code: 250, EnhancedCode: "2.0.0", QueueID: "4XyZ1", TLSVersion: "TLS 1.3"}
 		if got != want {
 			t.Errorf("got %+v, want %+v", got, want)
 		}
@@ -98,7 +99,7 @@ func TestSubmit(t *testing.T) {
 	})
 }
 
-func TestTimingsAddUp(t *testing.T) {
+func TestReceipt_Timings(t *testing.T) {
 	receipt, err := submit(newServer(t, submission.StartTLS, nil).start().client())
 	if err != nil {
 		t.Fatal(err)
@@ -108,7 +109,7 @@ func TestTimingsAddUp(t *testing.T) {
 	}
 }
 
-func TestAuthMechanisms(t *testing.T) {
+func TestAuth_Mechanisms(t *testing.T) {
 	login := []string{"AUTH LOGIN", "d29ya2VyQGV4YW1wbGUuY29t", "Y2FuYXJ5LXBhc3MtN2YzYQ=="}
 	tests := []struct {
 		name, ehlo string
@@ -156,7 +157,7 @@ func TestAuthMechanisms(t *testing.T) {
 	}
 }
 
-func TestNoUserNameMeansNoAuth(t *testing.T) {
+func TestAuth_NoneWithoutUserName(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, nil).start()
 	r := s.relay()
 	r.Username, r.Password, r.LocalName = "", secret.String{}, ""
@@ -169,7 +170,7 @@ func TestNoUserNameMeansNoAuth(t *testing.T) {
 	}
 }
 
-func TestAddressLiterals(t *testing.T) {
+func TestEHLO_AddressLiterals(t *testing.T) {
 	for ip, want := range map[string]string{"192.0.2.1": "[192.0.2.1]", "2001:db8::1": "[IPv6:2001:db8::1]"} {
 		if got := submission.Literal(net.ParseIP(ip)); got != want {
 			t.Errorf("got %s, want %s", got, want)
@@ -177,7 +178,7 @@ func TestAddressLiterals(t *testing.T) {
 	}
 }
 
-func TestCheckSendsNothing(t *testing.T) {
+func TestCheck_SendsNothing(t *testing.T) {
 	onBothPorts(t, func(t *testing.T, mode submission.TLSMode) {
 		s := newServer(t, mode, nil).start()
 		c := s.client()
@@ -197,7 +198,7 @@ func TestCheckSendsNothing(t *testing.T) {
 	})
 }
 
-func TestClose(t *testing.T) {
+func TestClose_RefusesFurtherMails(t *testing.T) {
 	c := newServer(t, submission.ImplicitTLS, nil).start().client()
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
@@ -211,7 +212,7 @@ func TestClose(t *testing.T) {
 	}
 }
 
-func TestQuitFailureIsSuccess(t *testing.T) {
+func TestQuit_FailureIsSuccess(t *testing.T) {
 	for _, action := range []string{"(drop)", "500 what", "(garbage)"} {
 		if _, err := submit(newServer(t, submission.ImplicitTLS, map[string]string{"quit": action}).start().client()); err != nil {
 			t.Errorf("%s: %v", action, err)
@@ -219,7 +220,7 @@ func TestQuitFailureIsSuccess(t *testing.T) {
 	}
 }
 
-func TestNewClientNamesEverythingWrong(t *testing.T) {
+func TestRelay_NamesEverythingWrong(t *testing.T) {
 	good := submission.Relay{Name: "r", Host: "mail.example.com", Port: 465, TLS: submission.ImplicitTLS}
 	if _, err := submission.NewClient(good); err != nil {
 		t.Fatal(err)
@@ -245,7 +246,7 @@ func TestNewClientNamesEverythingWrong(t *testing.T) {
 		{"bad literal", func(r *submission.Relay) { r.LocalName = "[not an address]" }, "local name"},
 		{"literal", func(r *submission.Relay) { r.LocalName = "[192.0.2.1]" }, ""},
 		{"IPv6 literal", func(r *submission.Relay) { r.LocalName = "[IPv6:2001:db8::1]" }, ""},
-		{"negative time-out", func(r *submission.Relay) { r.Timeouts.Data = -1 }, "negative"},
+		{"negative timeout", func(r *submission.Relay) { r.Timeouts.Data = -1 }, "negative"},
 		{"no time before the dot", func(r *submission.Relay) { r.Timeouts.Total = 1 }, "must be longer"},
 	}
 	for _, tt := range tests {

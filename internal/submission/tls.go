@@ -8,25 +8,26 @@ import (
 	"strings"
 )
 
-// blockSize is how much of a body is written at once: the payload of one TLS record (RFC 8446, section 5.1).
+// blockSize is how much of a body is written at once: the payload of one TLS record
+// (RFC 8446 section 5.1).
 const blockSize = 16 << 10
 
 // tlsConfig is the only one there is: verification cannot be switched off.
 func (r *Relay) tlsConfig() *tls.Config {
 	return &tls.Config{
-		ServerName: r.Host, // the name that is verified (RFC 7817, section 3)
+		ServerName: r.Host, // the name that is verified (RFC 7817 section 3)
 		RootCAs:    r.RootCAs,
 		MinVersion: tls.VersionTLS12, // RFC 8997
-		// Small first records help browsers, which can use half an answer. Here one block is one record, so that a failed
-		// write of the last block proves that the server cannot have read the final dot.
+		// Small first records help browsers, which can use half an answer. Here one block is one record, so
+		// that a failed write of the last block proves that the server cannot have read the final dot.
 		DynamicRecordSizingDisabled: true,
 		ClientSessionCache:          r.resumption,
 	}
 }
 
-// explainTLS says why a handshake failed and how to mend it; ok is false if TLS has nothing to do with it. Names inside the
-// certificate are the server's own text and are not repeated.
-func (r *Relay) explainTLS(err error) (words string, ok bool) {
+// explainTLS says why a handshake failed and how to fix it; ok is false if TLS is not the cause. Names
+// inside the certificate are the server's own text and are not repeated.
+func (r *Relay) explainTLS(err error) (hint string, ok bool) {
 	var (
 		name    x509.HostnameError
 		unknown x509.UnknownAuthorityError

@@ -12,10 +12,11 @@ import (
 	"example.com/securemail/internal/submission"
 )
 
-// TestBadCertificates has nothing but bad certificates: none is accepted, on either port, and nothing is said to who has one.
-func TestBadCertificates(t *testing.T) {
+// TestTLS_BadCertificates: no bad certificate is accepted, on either port, and its server is told
+// nothing.
+func TestTLS_BadCertificates(t *testing.T) {
 	good := authority()
-	stranger := newCA(nil, nil)
+	unknown := newCA(nil, nil)
 	expired := newCA(nil, func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) })
 	between := newCA(good, nil)
 	narrow := newCA(nil, func(c *x509.Certificate) {
@@ -42,11 +43,11 @@ func TestBadCertificates(t *testing.T) {
 		{"wildcard of everything", "localhost", good, good.config(names("*")), `does not name "localhost"`},
 		{"address as a name", "127.0.0.1", good, good.config(names("127.0.0.1")), `does not name "127.0.0.1"`},
 		{"self-signed", "localhost", good, good.config(leaf{selfSign: true}), "self-signed"},
-		{"unknown CA", "localhost", good, stranger.config(leaf{}), "unknown authority"},
+		{"unknown CA", "localhost", good, unknown.config(leaf{}), "unknown authority"},
 		{"system's CAs only", "localhost", nil, good.config(leaf{}), "unknown authority"},
 		{"expired CA", "localhost", expired, expired.config(leaf{}), "has expired"},
 		{"intermediate not sent", "localhost", good, between.config(leaf{}), "unknown authority"},
-		{"signed by who may not sign", "localhost", good, notCA.config(leaf{}, notCA), "unknown authority"},
+		{"signed by a certificate that may not sign", "localhost", good, notCA.config(leaf{}, notCA), "unknown authority"},
 		{"CA for other names", "localhost", narrow, narrow.config(leaf{}), "cannot be verified"},
 		{"for clients only", "localhost", good, good.config(leaf{edit: func(c *x509.Certificate) {
 			c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}
@@ -79,7 +80,7 @@ func TestBadCertificates(t *testing.T) {
 	}
 }
 
-func TestGoodCertificates(t *testing.T) {
+func TestTLS_GoodCertificates(t *testing.T) {
 	good := authority()
 	between := newCA(good, nil)
 	for name, config := range map[string]*tls.Config{
@@ -97,7 +98,7 @@ func TestGoodCertificates(t *testing.T) {
 	}
 }
 
-func TestTLSVersions(t *testing.T) {
+func TestTLS_Versions(t *testing.T) {
 	onBothPorts(t, func(t *testing.T, mode submission.TLSMode) {
 		for version, ok := range map[uint16]bool{tls.VersionTLS10: false, tls.VersionTLS11: false, tls.VersionTLS12: true, tls.VersionTLS13: true} {
 			s := newServer(t, mode, nil)
@@ -118,8 +119,9 @@ func TestTLSVersions(t *testing.T) {
 	})
 }
 
-// TestWrongMode talks implicit TLS to a server that wants STARTTLS, and the other way round: the error names the mend.
-func TestWrongMode(t *testing.T) {
+// TestTLS_WrongMode talks implicit TLS to a server that wants STARTTLS, and the other way round:
+// the error says how to fix it.
+func TestTLS_WrongMode(t *testing.T) {
 	s := newServer(t, submission.StartTLS, nil).start()
 	r := s.relay()
 	r.TLS = submission.ImplicitTLS
@@ -141,8 +143,8 @@ func TestWrongMode(t *testing.T) {
 	s.checkNothingInClear()
 }
 
-// TestExtensionsInClearAreForgotten has a server that offers in clear what it does not offer inside TLS.
-func TestExtensionsInClearAreForgotten(t *testing.T) {
+// TestEHLO_InClearIsForgotten has a server that offers in clear what it does not offer inside TLS.
+func TestEHLO_InClearIsForgotten(t *testing.T) {
 	s := newServer(t, submission.StartTLS, map[string]string{
 		"clear-ehlo": `250-test.example\r\n250-STARTTLS\r\n250-PIPELINING\r\n250-SIZE 1\r\n250 AUTH PLAIN`,
 	})

@@ -11,45 +11,46 @@ import (
 	"time"
 )
 
-// command is one line of a flight, with how the code of its reply must begin.
+// command is one line of an envelope, with how the code of its reply must begin.
 type command struct {
 	phase Phase
 	line  string
 	want  string
 }
 
-// send carries out one transaction: steps 6 to 8 of the package comment. Its error is an *Error. After an error the session
-// may still be good for the next message, unless it is dead.
-func (s *session) send(ctx context.Context, m *message, dotBy time.Time, beforeDot func(context.Context) error) (Receipt, error) {
-	if err := s.unfit(m); err != nil {
-		return Receipt{}, err
+// send carries out one transaction: steps 6 to 8 of the package comment. Its error is an *Error. After
+// an error the session may still be good for the next message, unless it is dead.
+func (s *session) send(ctx context.Context, m *message, dotBy time.Time, beforeDot func(context.Context) error) (Acceptance, error) {
+	if err := s.checkExtensions(m); err != nil {
+		return Acceptance{}, err
 	}
 	release := sync.OnceFunc(s.conn.bind(ctx))
 	defer release()
 	s.messages++
 	begun := time.Now()
-	if err := s.fly(ctx, s.commands(m)); err != nil {
-		return Receipt{}, err
+	if err := s.pipeline(ctx, s.commands(m)); err != nil {
+		return Acceptance{}, err
 	}
 	invited := time.Now()
-	last, err := s.body(ctx, m.wire, dotBy, beforeDot)
+	last, err := s.writeBody(ctx, m.wire, dotBy, beforeDot)
 	if err != nil {
-		return Receipt{}, err
+		return Acceptance{}, err
 	}
-	// Who leaves between the dot and its reply makes a second copy. From here on the time-outs alone have a say.
+	// Leaving between the dot and its reply makes a second copy. From here on only the timeouts end the
+	// wait.
 	release()
 	ctx = context.WithoutCancel(ctx)
-	if err := s.block(ctx, last); err != nil {
-		return Receipt{}, err
+	if err := s.writeBlock(ctx, last); err != nil {
+		return Acceptance{}, err
 	}
 	dotted := time.Now()
 	rep, err := s.finalReply(ctx)
 	if err != nil {
-		return Receipt{}, err
+		return Acceptance{}, err
 	}
 	s.dirty = false
-	return Receipt{
-		Relay: s.relay.Name, Code: rep.code, Enhanced: rep.enhanced, QueueID: rep.queueID(),
+	return Acceptance{
+		Relay: s.relay.Name, Code: rep.code, EnhancedCode: rep.enhanced, QueueID: rep.queueID(),
 		TLSVersion: tls.VersionName(s.conn.tls.Version),
 		Timings: Timings{
 			Connect: s.connectTime(), Envelope: invited.Sub(begun), Body: dotted.Sub(invited), FinalReply: time.Since(dotted),
@@ -57,8 +58,8 @@ func (s *session) send(ctx context.Context, m *message, dotBy time.Time, beforeD
 	}, nil
 }
 
-// wentStale reports whether err says no more than that the server had ended a kept session behind our back. The body has not
-// left then, and another session costs nothing.
+// wentStale reports whether err says no more than that the server had ended a kept session while it
+// was idle. The body has not left then, and another session costs nothing.
 func (s *session) wentStale(err error) bool {
 	var e *Error
 	if s.messages < 2 || !s.dead || !errors.As(err, &e) {
@@ -71,7 +72,8 @@ func (s *session) wentStale(err error) bool {
 	return false
 }
 
-// connectTime is how long this message waited for the connection: nothing if the session carried another before.
+// connectTime is how long this message waited for the connection: nothing if the session carried
+// another before.
 func (s *session) connectTime() time.Duration {
 	if s.messages > 1 {
 		return 0
@@ -79,10 +81,11 @@ func (s *session) connectTime() time.Duration {
 	return s.connect
 }
 
-// unfit says why m cannot go through this relay, judging by what EHLO said; nothing of it has been sent.
-func (s *session) unfit(m *message) error {
+// checkExtensions says why m cannot go through this relay, judging by what EHLO said; nothing of it
+// has been sent.
+func (s *session) checkExtensions(m *message) error {
 	refuse := func(scope Scope, format string, args ...any) error {
-		return &Error{Relay: s.relay.Name, Phase: PhaseMail, Scope: scope, Permanent: true, words: fmt.Sprintf(format, args...)}
+		return &Error{Relay: s.relay.Name, Phase: PhaseMail, Scope: scope, Permanent: true, hint: fmt.Sprintf(format, args...)}
 	}
 	switch {
 	case s.ext.maxSize > 0 && int64(m.size) > s.ext.maxSize:
@@ -116,10 +119,10 @@ func (s *session) commands(m *message) []command {
 	return cmds
 }
 
-// fly sends the commands, in one flight where the server can take it (RFC 2920), and hears every reply. The first failure is
-// the answer. If the server invites the body all the same, the session ends: only a lone dot could go on from there, and
-// some servers would make an empty mail of it.
-func (s *session) fly(ctx context.Context, cmds []command) error {
+// pipeline sends the commands, all at once where the server can take it (RFC 2920), and reads every
+// reply. The first failure is the answer. If the server invites the body nevertheless, the session
+// ends: only a lone dot could go on from there, and some servers would make an empty mail of it.
+func (s *session) pipeline(ctx context.Context, cmds []command) error {
 	s.dirty = true
 	step := 1
 	if s.ext.pipelining {
@@ -130,16 +133,16 @@ func (s *session) fly(ctx context.Context, cmds []command) error {
 		for _, c := range cmds[:step] {
 			lines.WriteString(c.line + "\r\n")
 		}
-		if err := s.say(ctx, cmds[0].phase, lines.String()); err != nil {
+		if err := s.write(ctx, cmds[0].phase, lines.String()); err != nil {
 			return err
 		}
 		var first error
 		for _, c := range cmds[:step] {
-			_, err := s.hear(ctx, c.phase, s.relay.Timeouts.Command, c.want)
+			_, err := s.expect(ctx, c.phase, s.relay.Timeouts.Command, c.want)
 			if first == nil {
 				first = err
 			} else if err == nil && c.phase == PhaseData {
-				s.kill()
+				s.abort()
 			}
 		}
 		if first != nil {
@@ -149,26 +152,26 @@ func (s *session) fly(ctx context.Context, cmds []command) error {
 	return nil
 }
 
-// body writes the stuffed message up to its last block, which it returns when nothing speaks against sending it. That block
-// is one TLS record, to be written by one call: if that fails, the server cannot decrypt it, so the final dot has not left
-// and nothing is ambiguous.
-func (s *session) body(ctx context.Context, wire []byte, dotBy time.Time, beforeDot func(context.Context) error) (last []byte, err error) {
-	if err := s.quiet(ctx, PhaseBody); err != nil {
+// writeBody writes the stuffed message up to its last block, which it returns when nothing forbids
+// sending it. That block is one TLS record, to be written by one call: if that fails, the server
+// cannot decrypt it, so the final dot has not left and nothing is ambiguous.
+func (s *session) writeBody(ctx context.Context, wire []byte, dotBy time.Time, beforeDot func(context.Context) error) (last []byte, err error) {
+	if err := s.checkUnsolicited(ctx, PhaseBody); err != nil {
 		return nil, err
 	}
 	for len(wire) > blockSize {
-		n := min(blockSize, len(wire)-len(endOfData)) // the end of data is never torn apart
-		if err := s.block(ctx, wire[:n]); err != nil {
+		n := min(blockSize, len(wire)-len(endOfData)) // the end of data is never split
+		if err := s.writeBlock(ctx, wire[:n]); err != nil {
 			return nil, err
 		}
 		wire = wire[n:]
 	}
 	if beforeDot != nil {
 		if err := beforeDot(ctx); err != nil {
-			s.kill()
+			s.abort()
 			return nil, &Error{
 				Relay: s.relay.Name, Phase: PhaseBody, Scope: ScopeCaller, Err: err,
-				words: "the caller stopped the mail before its final dot",
+				hint: "the caller stopped the mail before its final dot",
 			}
 		}
 	}
@@ -176,16 +179,16 @@ func (s *session) body(ctx context.Context, wire []byte, dotBy time.Time, before
 		return nil, s.fail(ctx, PhaseBody, err)
 	}
 	if time.Now().After(dotBy) {
-		s.kill()
+		s.abort()
 		return nil, &Error{
 			Relay: s.relay.Name, Phase: PhaseBody, Scope: ScopeNetwork, Err: context.DeadlineExceeded,
-			words: "it took so long that too little time was left for the final reply",
+			hint: "it took so long that too little time was left for the final reply",
 		}
 	}
 	return wire, nil
 }
 
-func (s *session) block(ctx context.Context, b []byte) error {
+func (s *session) writeBlock(ctx context.Context, b []byte) error {
 	s.conn.within(s.relay.Timeouts.Data)
 	if _, err := s.conn.rw.Write(b); err != nil {
 		return s.fail(ctx, PhaseBody, err)
@@ -193,9 +196,10 @@ func (s *session) block(ctx context.Context, b []byte) error {
 	return nil
 }
 
-// finalReply hears the reply to the final dot. Anything but a 25z or a refusal leaves open whether the server took the mail.
+// finalReply reads the reply to the final dot. Anything but a 25z or a refusal leaves open whether
+// the server took the mail.
 func (s *session) finalReply(ctx context.Context) (reply, error) {
-	rep, err := s.hear(ctx, PhaseDot, s.relay.Timeouts.FinalReply, "25")
+	rep, err := s.expect(ctx, PhaseDot, s.relay.Timeouts.FinalReply, "25")
 	if e, ok := err.(*Error); ok {
 		e.Ambiguous = e.Code < 400
 	}

@@ -5,83 +5,86 @@ import (
 	"errors"
 )
 
-// Turn is the right to send one message, through the relay that was found for it. It ends with Submit or Release, one of
-// which must be called. It is not safe for use by several goroutines.
+// Turn is the right to send one message, through the relay that was found for it. It ends with Submit
+// or Release, one of which must be called. It is not safe for use by several goroutines.
 type Turn struct {
 	relays *Relays
-	member *member
+	relay  *relay
 	done   func(error) // nil once it has ended
 }
 
-// Release gives an unused turn back, and what Allow has counted for it. After Submit it does nothing.
+// Release ends an unused turn, and releases what was reserved for it under the relay's limits. After
+// Submit it does nothing.
 func (t *Turn) Release(ctx context.Context) {
 	if t.done != nil {
-		t.relays.unused(ctx, t.member)
-		t.done(errNothingLearnt)
+		t.relays.release(ctx, t.relay)
+		t.done(errInconclusive)
 		t.done = nil
 	}
 }
 
-// Submit hands one message to the relay of this turn, as Client.Submit does. If prefer is the name of a relay that may be tried
-// now, that one comes first: an earlier try there may have been taken, and the same relay can recognise it. Where a relay
-// fails before the body has left, and not for the mail's sake, the others are tried at once, in order of priority.
+// Submit hands one message to the relay of this turn. If prefer is the name of a relay that may be
+// tried now, that one comes first: an earlier attempt there may have been taken, and the same relay
+// can recognise it. Where a relay fails before the body has left, and the failure is not the mail's
+// own, the others are tried at once, in order of priority.
 //
-// Its error is the last relay's *Error. A further call returns an error without any effect.
-func (t *Turn) Submit(ctx context.Context, prefer string, env Envelope, msg []byte, beforeDot func(context.Context) error) (Receipt, error) {
+// msg is a whole message (RFC 5322) whose only line end is CRLF, with lines of at most 998 octets and
+// no NUL; a final CRLF is added where it is missing.
+//
+// beforeDot, if not nil, is called right before the last block of the body, the one with the final
+// dot, is written. If it returns an error, the connection is closed instead, so that the server drops
+// the half message, and the error is wrapped.
+//
+// A nil error means that the server has taken responsibility. Any other is the last relay's *Error;
+// its Ambiguous says whether that server may have taken the message nevertheless. Submit ends when ctx
+// does, except between the final dot and the reply to it: that reply is awaited for
+// Timeouts.FinalReply, because without it the message would have to be sent again. In any case each
+// relay's attempt ends after its Timeouts.Total.
+//
+// A further call returns an error without any effect.
+func (t *Turn) Submit(ctx context.Context, prefer string, env Envelope, msg []byte, beforeDot func(context.Context) error) (Acceptance, error) {
 	if t.done == nil {
-		return Receipt{}, errors.New("submission: this turn is over; acquire one for each message")
+		return Acceptance{}, errors.New("submission: this turn is over; acquire one for each message")
 	}
 	defer t.Release(context.WithoutCancel(ctx))
 	var last error
-	for _, m := range t.order(prefer) {
+	for _, r := range t.order(prefer) {
 		var done func(error)
-		if m == t.member {
+		if r == t.relay {
 			done, t.done = t.done, nil
-		} else if done, _, _ = t.relays.try(ctx, m); done == nil {
+		} else if done, _, _ = t.relays.try(ctx, r); done == nil {
 			continue
 		}
-		receipt, err := m.submit(ctx, done, env, msg, beforeDot)
-		if err == nil || !failsOver(err) {
+		receipt, err := attempt(ctx, r, done, env, msg, beforeDot)
+		var e *Error
+		if err == nil || !errors.As(err, &e) || !e.FailsOver() {
 			return receipt, err
 		}
 		last = err
 	}
-	return Receipt{}, last
+	return Acceptance{}, last
 }
 
-// order is in which order the relays are tried: the preferred one, that of the turn, the others.
-func (t *Turn) order(prefer string) []*member {
-	order := make([]*member, 0, len(t.relays.members)+2)
-	for _, m := range t.relays.members {
-		if m.client.relay.Name == prefer && m != t.member {
-			order = append(order, m)
+// order lists the relays as they are tried: the preferred one, that of the turn, the others.
+func (t *Turn) order(prefer string) []*relay {
+	order := make([]*relay, 0, len(t.relays.relays)+2)
+	for _, r := range t.relays.relays {
+		if r.settings.Name == prefer && r != t.relay {
+			order = append(order, r)
 		}
 	}
-	order = append(order, t.member)
-	for _, m := range t.relays.members {
-		if m.client.relay.Name != prefer && m != t.member {
-			order = append(order, m)
+	order = append(order, t.relay)
+	for _, r := range t.relays.relays {
+		if r.settings.Name != prefer && r != t.relay {
+			order = append(order, r)
 		}
 	}
 	return order
 }
 
-// submit reports to the breakers, also if beforeDot panics.
-func (m *member) submit(ctx context.Context, done func(error), env Envelope, msg []byte, beforeDot func(context.Context) error) (receipt Receipt, err error) {
-	err = errNothingLearnt
+// attempt calls done with the outcome, also if beforeDot panics.
+func attempt(ctx context.Context, r *relay, done func(error), env Envelope, msg []byte, beforeDot func(context.Context) error) (receipt Acceptance, err error) {
+	err = errInconclusive
 	defer func() { done(err) }()
-	return m.client.Submit(ctx, env, msg, beforeDot)
-}
-
-// failsOver reports whether another relay may take the mail at once: this one cannot have it, and the mail is not to blame.
-func failsOver(err error) bool {
-	var e *Error
-	if !errors.As(err, &e) || e.Ambiguous {
-		return false
-	}
-	switch e.Phase {
-	case PhasePrepare, PhaseBody, PhaseDot:
-		return false
-	}
-	return e.Scope == ScopeNetwork || e.Scope == ScopeRelay || e.Scope == ScopeCredentials
+	return r.submit(ctx, env, msg, beforeDot)
 }

@@ -14,8 +14,8 @@ import (
 	"example.com/securemail/internal/submission"
 )
 
-// withToken is a relay that logs in with access tokens, the first of which is named in tokens; a refused one is followed by
-// the next.
+// withToken is a relay that logs in with access tokens, the first of which is named in tokens; a
+// refused one is followed by the next.
 func withToken(s *server, tokens ...string) (r submission.Relay, asked func() int) {
 	var mu sync.Mutex
 	n, at := 0, 0
@@ -47,7 +47,7 @@ func authLines(s *server) (lines []string) {
 	})
 }
 
-func TestTokenMechanisms(t *testing.T) {
+func TestToken_Mechanisms(t *testing.T) {
 	const long = 600
 	b64 := base64.StdEncoding.EncodeToString
 	x := func(token string) string {
@@ -86,8 +86,9 @@ func TestTokenMechanisms(t *testing.T) {
 	}
 }
 
-// TestRefusedToken: another token is tried once, over another connection, and then the login is to blame.
-func TestRefusedToken(t *testing.T) {
+// TestToken_RefusedOnceIsReplaced: another token is tried once, over another connection, and then the
+// login is the cause.
+func TestToken_RefusedOnceIsReplaced(t *testing.T) {
 	onBothPorts(t, func(t *testing.T, mode submission.TLSMode) {
 		const challenge = `334 eyJzdGF0dXMiOiI0MDAiLCJzY2hlbWVzIjoiQmVhcmVyIn0=`
 		for name, script := range map[string]map[string]string{
@@ -95,17 +96,17 @@ func TestRefusedToken(t *testing.T) {
 			"535 and closed": {"auth": `(half)535 5.7.8 no\r\n`},
 			"challenge":      {"auth": challenge, "challenged": "535 5.7.8 no"},
 		} {
-			for _, mended := range []bool{true, false} {
+			for _, fixed := range []bool{true, false} {
 				s := newServer(t, mode, script)
 				s.ehlo = `AUTH XOAUTH2`
 				r, asked := withToken(s.start(), "stale", "fresh")
 				s.good = ""
-				if mended {
+				if fixed {
 					s.good = "fresh"
 				}
 				receipt, err := submit(s.clientOf(r))
 				s.stop()
-				if mended {
+				if fixed {
 					if err != nil || receipt.Code != 250 {
 						t.Errorf("%s: got %v, want that the second token is taken", name, err)
 					}
@@ -121,7 +122,7 @@ func TestRefusedToken(t *testing.T) {
 	})
 }
 
-func TestChallengeIsAnswered(t *testing.T) {
+func TestToken_ChallengeIsAnswered(t *testing.T) {
 	for mechanism, answer := range map[string]string{"XOAUTH2": "", "OAUTHBEARER": "AQ=="} {
 		s := newServer(t, submission.ImplicitTLS, map[string]string{"auth": "334 e30=", "challenged": "535 5.7.8 no"})
 		s.ehlo = "AUTH " + mechanism
@@ -135,7 +136,7 @@ func TestChallengeIsAnswered(t *testing.T) {
 	}
 }
 
-func TestTokenTrouble(t *testing.T) {
+func TestToken_Unavailable(t *testing.T) {
 	for _, tt := range []struct {
 		err   error
 		scope submission.Scope

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"example.com/securemail"
 	"example.com/securemail/internal/dev"
 	"example.com/securemail/internal/otpauth"
 	"example.com/securemail/internal/testserver"
@@ -26,42 +27,39 @@ func secretIn(t *testing.T, m dev.Message) string {
 }
 
 func TestWhatWasMailedIsWhatPasses(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	id := h.send(tasks.Mail{Kind: tasks.Key, To: "Alice@EXAMPLE.com", Purpose: "sign-in"})
 	h.until(id, tasks.Accepted)
 	typed := strings.ToLower(strings.ReplaceAll(secretIn(t, h.env.Messages()[0]), "-", " "))
-	a := tasks.Answer{ID: id, Purpose: "sign-in", To: "Alice@example.com", Typed: typed}
-
-	wrong := a
-	wrong.Typed = "00000-00000-00000-00000-00000"
+	ref := tasks.Ref{ID: id, Purpose: "sign-in", To: "Alice@example.com"}
 	var miss *tasks.WrongError
-	if err := h.client.Verify(h.ctx, wrong); !errors.As(err, &miss) || miss.TriesLeft != 4 {
+	if err := h.client.Verify(h.ctx, ref, "00000-00000-00000-00000-00000"); !errors.As(err, &miss) || miss.TriesLeft != 4 {
 		t.Errorf("a wrong key: got %v, want 4 tries left", err)
 	}
-	for _, other := range []tasks.Answer{{ID: id, Purpose: "other", To: a.To, Typed: typed}, {ID: id, Purpose: a.Purpose, To: "eve@example.com", Typed: typed}} {
-		if err := h.client.Verify(h.ctx, other); !tasks.IsRejected(err) {
+	for _, other := range []tasks.Ref{{ID: id, Purpose: "other", To: ref.To}, {ID: id, Purpose: ref.Purpose, To: "eve@example.com"}} {
+		if err := h.client.Verify(h.ctx, other, typed); !errors.Is(err, tasks.ErrRejected) {
 			t.Errorf("for another purpose or address: got %v, want rejected", err)
 		}
 	}
-	if err := h.client.Verify(h.ctx, a); err != nil {
+	if err := h.client.Verify(h.ctx, ref, typed); err != nil {
 		t.Errorf("the right key: %v", err)
 	}
-	if err := h.client.Verify(h.ctx, a); !tasks.IsRejected(err) {
+	if err := h.client.Verify(h.ctx, ref, typed); !errors.Is(err, tasks.ErrRejected) {
 		t.Errorf("the right key again: got %v, want rejected", err)
 	}
 }
 
 // TestAResendHasTheSameSecretAndItsOwnMessageID: both mails work until one of them is used.
 func TestAResendHasTheSameSecretAndItsOwnMessageID(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice@example.com", Vars: map[string]string{"name": "Alice"}})
 	h.until(id, tasks.Accepted)
 	if err := h.client.Resend(h.ctx, id); err != nil {
 		t.Fatal(err)
 	}
 	waitUntil(t, h.ctx, "the second mail has arrived", func() bool { return len(h.env.Messages()) == 2 })
-	if s := h.until(id, tasks.Accepted); s.Sending != 1 {
-		t.Errorf("got sending %d, want 1", s.Sending)
+	if s := h.until(id, tasks.Accepted); s.Resends != 1 {
+		t.Errorf("got %d resends, want 1", s.Resends)
 	}
 	mails := h.env.Messages()
 	if secretIn(t, mails[0]) != secretIn(t, mails[1]) || !strings.Contains(mails[1].Text, "Hello Alice") {
@@ -70,17 +68,17 @@ func TestAResendHasTheSameSecretAndItsOwnMessageID(t *testing.T) {
 	if mails[0].MessageID == mails[1].MessageID {
 		t.Error("both mails have the same Message-ID")
 	}
-	a := tasks.Answer{ID: id, To: "alice@example.com", Typed: secretIn(t, mails[0])}
-	if err := h.client.Verify(h.ctx, a); err != nil {
+	ref := tasks.Ref{ID: id, To: "alice@example.com"}
+	if err := h.client.Verify(h.ctx, ref, secretIn(t, mails[0])); err != nil {
 		t.Errorf("the key of the first mail after the second one: %v", err)
 	}
-	if err := h.client.Resend(h.ctx, id); !tasks.IsRejected(err) {
+	if err := h.client.Resend(h.ctx, id); !errors.Is(err, tasks.ErrRejected) {
 		t.Errorf("a resend of what was used: got %v, want rejected", err)
 	}
 }
 
 func TestAMailedTOTPBecomesActiveWithItsFirstCode(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	id := h.send(tasks.Mail{Kind: tasks.TOTP, To: "alice@example.com"})
 	if s := h.until(id, tasks.Accepted); s.Credential != tasks.CredentialPending {
 		t.Errorf("got %s, want pending", s.Credential)
@@ -92,11 +90,11 @@ func TestAMailedTOTPBecomesActiveWithItsFirstCode(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := tasks.Answer{ID: id, To: "alice@example.com", Typed: otpauth.Code([]byte(key.Secret.Reveal()), time.Now())}
-	if err := h.client.Verify(h.ctx, a); err != nil {
+	ref, code := tasks.Ref{ID: id, To: "alice@example.com"}, otpauth.Code([]byte(key.Secret.Reveal()), time.Now())
+	if err := h.client.Verify(h.ctx, ref, code); err != nil {
 		t.Fatalf("the first code: %v", err)
 	}
-	if err := h.client.Verify(h.ctx, a); err == nil {
+	if err := h.client.Verify(h.ctx, ref, code); err == nil {
 		t.Error("the same code passed twice")
 	}
 	if s, err := h.client.Status(h.ctx, id); err != nil || s.Credential != tasks.CredentialActive {
@@ -107,21 +105,21 @@ func TestAMailedTOTPBecomesActiveWithItsFirstCode(t *testing.T) {
 // TestARecipientGetsOneMailOfAKindAMinute: the next one waits, at no cost, and the eleventh in an hour is refused and not
 // kept where it would fill an archive.
 func TestARecipientGetsOneMailOfAKindAMinute(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.stop()
 	h.limited = true
 	h.start()
-	sender, err := tasks.NewClient(h.redis.As(testserver.Producer)) // without a key ring, so that the worker is the one that says no
+	sender, err := securemail.NewClient(h.redis.As(testserver.Producer)) // without a key ring, so that the worker is the one that says no
 	if err != nil {
 		t.Fatal(err)
 	}
 	send := func(kind tasks.Kind) string {
 		t.Helper()
-		id, err := sender.Send(h.ctx, tasks.Mail{Kind: kind, To: "alice@example.com"})
+		receipt, err := sender.Send(h.ctx, tasks.Mail{Kind: kind, To: "alice@example.com"})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return id
+		return receipt.ID
 	}
 	h.until(send(tasks.Key), tasks.Accepted)
 	second := send(tasks.Key)
@@ -149,7 +147,7 @@ func TestARecipientGetsOneMailOfAKindAMinute(t *testing.T) {
 }
 
 func TestARevokedMailIsNotSent(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice+450@example.com"})
 	h.until(id, tasks.Deferred)
 	h.task(id, asynq.TaskStateRetry)

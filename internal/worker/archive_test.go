@@ -19,7 +19,7 @@ const archiveSize = 10_000
 // TestOutcomesOutliveTheArchive: the record says how every mail ended, also those that asynq has forgotten, and the counters
 // agree with the records.
 func TestOutcomesOutliveTheArchive(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	var cancel context.CancelFunc
 	h.ctx, cancel = context.WithTimeout(context.Background(), 10*time.Minute) // for MAILS=10100
 	defer cancel()
@@ -82,7 +82,7 @@ func TestWordsThatAreNotUTF8StrandNoTask(t *testing.T) {
 }
 
 // counted is what the worker's counters say of mails that came to a state.
-func (h *house) counted(state tasks.State) (sum float64) {
+func (h *fixture) counted(state tasks.State) (sum float64) {
 	h.t.Helper()
 	families, err := h.metrics.Gather()
 	if err != nil {

@@ -44,7 +44,7 @@ func newCanaryMail(n int) canaryMail {
 	}
 	m := tasks.Mail{Kind: []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP}[n%3], To: fmt.Sprintf("recipient-%03d%s@private.example.org", n, tag),
 		Purpose: "canary", Vars: map[string]string{"name": fmt.Sprintf("Firstname%03d Lastname", n)},
-		Context: tasks.Context{IP: fmt.Sprintf("2001:db8:77::%x", 0x1000+n), Agent: fmt.Sprintf("Browser%03d/1.0", n)}}
+		Origin: tasks.Origin{IP: fmt.Sprintf("2001:db8:77::%x", 0x1000+n), Agent: fmt.Sprintf("Browser%03d/1.0", n)}}
 	if m.Kind == tasks.TOTP && n%2 == 0 {
 		m.Account = fmt.Sprintf("accountname-%03d", n)
 	}
@@ -60,7 +60,9 @@ func (r *canaryRun) send(from, to int) (sent []canaryMail) {
 		if m.state == tasks.Expired {
 			err = r.sendStale(&m)
 		} else {
-			m.id, err = r.client.Send(r.t.Context(), m.Mail)
+			var receipt tasks.Receipt
+			receipt, err = r.client.Send(r.t.Context(), m.Mail)
+			m.id = receipt.ID
 		}
 		if err != nil {
 			r.t.Fatal(err)
@@ -76,7 +78,7 @@ func (r *canaryRun) sendStale(m *canaryMail) error {
 	if err != nil {
 		return err
 	}
-	parsed, err := tasks.ParseTask(task)
+	parsed, err := tasks.ParseTask(task.Type(), task.Payload())
 	if err != nil {
 		return err
 	}

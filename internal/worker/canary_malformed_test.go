@@ -8,6 +8,7 @@ import (
 
 	"github.com/hibiken/asynq"
 
+	"example.com/securemail/internal/submission"
 	"example.com/securemail/tasks"
 )
 
@@ -67,7 +68,7 @@ func TestAMalformedTaskLeaksNothing(t *testing.T) {
 	enqueue("not-json-00000000001", []byte(marker("no JSON")))
 	enqueue("not-json-00000000002", []byte(`{"v":1}`+marker("what follows")))
 
-	r.start(nil) // nothing gets as far as a relay
+	r.start(nil, r.relay("unreached", submission.ImplicitTLS))
 	waitUntil(t, t.Context(), "every task is refused", func() bool {
 		return strings.Count(r.logs.String(), `"msg":"mail refused"`) == len(fields)+2
 	})

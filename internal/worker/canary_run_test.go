@@ -6,12 +6,8 @@ import (
 	"fmt"
 	"io"
 	stdlog "log"
-	"net"
 	"net/http"
-	"net/mail"
 	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -23,15 +19,16 @@ import (
 	"go.uber.org/zap"
 	"go.uber.org/zap/zapcore"
 
+	"example.com/securemail"
 	"example.com/securemail/internal/admin"
-	"example.com/securemail/internal/config"
 	"example.com/securemail/internal/credential"
 	"example.com/securemail/internal/dev"
+	"example.com/securemail/internal/harness"
 	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/redisconn"
 	"example.com/securemail/internal/secret"
 	"example.com/securemail/internal/submission"
 	"example.com/securemail/internal/testserver"
-	"example.com/securemail/internal/worker"
 	"example.com/securemail/tasks"
 )
 
@@ -43,7 +40,7 @@ type canaryRun struct {
 	env    *dev.Env
 	ring   string // the key ring file
 	key    []byte // its active key
-	client *tasks.Client
+	client *securemail.Client
 
 	log     *zap.Logger
 	logs    canaryBuffer
@@ -71,7 +68,7 @@ func (l canaryRedisLog) Printf(_ context.Context, format string, args ...any) {
 
 func newCanaryRun(t *testing.T) *canaryRun {
 	t.Helper()
-	r := &canaryRun{t: t, redis: testserver.StartRedis(t, "--rdbcompression", "no"), ring: filepath.Join(t.TempDir(), "keyring"),
+	r := &canaryRun{t: t, redis: testserver.StartRedis(t, "--rdbcompression", "no"), ring: harness.NewKeyRing(t),
 		secrets: canarySearch{}, private: canarySearch{}}
 	r.log = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&r.logs), zapcore.DebugLevel))
 	redis.SetLogger(canaryRedisLog{r.log.Sugar()})
@@ -80,19 +77,12 @@ func newCanaryRun(t *testing.T) *canaryRun {
 
 	r.rdb = r.redis.Client
 	var err error
-	if r.client, err = tasks.NewClient(r.redis.As(testserver.Producer)); err != nil {
+	if r.client, err = securemail.NewClient(r.redis.As(testserver.Producer)); err != nil {
 		t.Fatal(err)
 	}
 	r.tap = canaryTap(t, r.rdb)
 
-	any := "127.0.0.1:0"
-	if r.env, err = dev.Start(t.Context(), dev.Options{RedisAddr: any, SMTPSAddr: any, SubmissionAddr: any, InboxAddr: any}); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { r.env.Close() })
-	if err := keyring.New(r.ring); err != nil {
-		t.Fatal(err)
-	}
+	r.env = harness.StartDev(t)
 	ring, err := keyring.Load(r.ring)
 	if err != nil {
 		t.Fatal(err)
@@ -107,57 +97,38 @@ func newCanaryRun(t *testing.T) *canaryRun {
 
 // relay is the way to one of the two ports. A final reply that never comes is waited for long enough for asynq to tell
 // who works on what, which it does every five seconds.
-func (r *canaryRun) relay(name, addr string, mode submission.TLSMode) *submission.Relays {
-	r.t.Helper()
-	host, port, _ := net.SplitHostPort(addr)
-	number, _ := strconv.Atoi(port)
-	relay, err := submission.NewRelays([]submission.Relay{{Name: name, Host: host, Port: number, TLS: mode, RootCAs: r.env.RootCAs(),
-		Username: r.env.Username(), Password: r.env.Password(), LocalName: "localhost",
-		Timeouts: submission.Timeouts{FinalReply: 8 * time.Second, Total: time.Minute}}}, submission.Options{})
-	if err != nil {
-		r.t.Fatal(err)
-	}
-	r.t.Cleanup(func() { relay.Close() })
+func (r *canaryRun) relay(name string, mode submission.TLSMode) submission.Relay {
+	relay := harness.Relay(r.env, name, mode)
+	relay.Timeouts = submission.Timeouts{FinalReply: 8 * time.Second, Total: time.Minute}
 	return relay
 }
 
 // start starts a worker and its admin listener, wired as in the command.
-func (r *canaryRun) start(relay *submission.Relays) {
+func (r *canaryRun) start(limiter submission.Limiter, relays ...submission.Relay) {
 	t := r.t
 	t.Helper()
-	ring, err := keyring.Open(r.ring)
+	conn := redisconn.Config{URL: secret.New(r.redis.URL)}
+	rdb, err := conn.WorkerClient(8)
 	if err != nil {
 		t.Fatal(err)
 	}
-	rdb, err := config.Redis{URL: secret.New(r.redis.URL)}.WorkerClient(8)
+	monitoring, err := conn.ProducerClient()
 	if err != nil {
 		t.Fatal(err)
 	}
-	monitoring, err := config.Redis{URL: secret.New(r.redis.URL)}.ProducerClient()
-	if err != nil {
-		t.Fatal(err)
-	}
-	metrics := prometheus.NewRegistry()
-	metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
-	w := worker.New(worker.Config{Redis: rdb, KeyRing: ring, Relays: relay, TryTimeout: time.Minute,
-		From: mail.Address{Name: "Example", Address: "no-reply@example.com"}, Product: "Example",
-		MaxLife:    map[tasks.Kind]time.Duration{tasks.Key: 24 * time.Hour, tasks.Code: 10 * time.Minute, tasks.TOTP: 24 * time.Hour},
-		CodeDigits: 8, Retention: time.Hour, Unlimited: true, Concurrency: 16, Log: r.log, Metrics: metrics})
+	w := harness.StartWorker(t, harness.Config{Redis: rdb, KeyRing: r.ring, Log: r.log, Relays: relays, Limiter: limiter, TryTimeout: time.Minute,
+		Concurrency: 16, Unlimited: true})
+	w.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	password := "p&ss wörd/+ " + rand.Text()
 	r.secrets.add("an admin password", password)
-	listener, err := admin.Listen(admin.Config{Addr: "127.0.0.1:0", Password: secret.New(password), Redis: monitoring, Ready: w.Ready, Metrics: metrics})
+	listener, err := admin.Listen(admin.Config{Addr: "127.0.0.1:0", Password: secret.New(password), Redis: monitoring, Ready: w.Ready, Metrics: w.Metrics})
 	if err != nil {
 		t.Fatal(err)
 	}
 	transport := &http.Transport{}
 	ctx, cancel := context.WithCancel(context.Background())
-	var running sync.WaitGroup
-	running.Go(func() {
-		if err := w.Run(ctx); err != nil {
-			t.Errorf("Run: %v", err)
-		}
-	})
-	running.Go(func() {
+	var serving sync.WaitGroup
+	serving.Go(func() {
 		if err := listener.Serve(ctx); err != nil {
 			t.Errorf("Serve: %v", err)
 		}
@@ -165,19 +136,20 @@ func (r *canaryRun) start(relay *submission.Relays) {
 	stop := sync.OnceFunc(func() {
 		transport.CloseIdleConnections()
 		cancel()
-		running.Wait()
+		w.Stop()
+		serving.Wait()
 		rdb.Close()
 		monitoring.Close()
 	})
 	t.Cleanup(stop)
 	pages := &canaryAdmin{t, "http://" + listener.Addr(), password, &http.Client{Transport: transport, Timeout: 30 * time.Second}}
-	r.workers = append(r.workers, &canaryWorker{metrics, pages, stop})
+	r.workers = append(r.workers, &canaryWorker{w.Metrics, pages, stop})
 }
 
 // expect makes the run look for a mail's secret, which it returns, and for what belongs to its recipient.
 func (r *canaryRun) expect(id string, m tasks.Mail, seed []byte) credential.Credential {
 	r.t.Helper()
-	cred, err := credential.Derive(r.key, credential.Params{Kind: credential.Kind(m.Kind), ID: id, Purpose: m.Purpose, To: m.To, Seed: seed, Digits: 8})
+	cred, err := credential.Derive(r.key, credential.Params{Kind: (m.Kind), ID: id, Purpose: m.Purpose, To: m.To, Seed: seed, Digits: 8})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -191,8 +163,8 @@ func (r *canaryRun) expect(id string, m tasks.Mail, seed []byte) credential.Cred
 	local, _, _ := strings.Cut(m.To, "@")
 	r.private.add("the address "+m.To, m.To, local)
 	r.private.add("the name of "+m.To, m.Vars["name"])
-	r.private.add("the IP address of "+m.To, m.Context.IP)
-	r.private.add("the browser of "+m.To, m.Context.Agent)
+	r.private.add("the IP address of "+m.To, m.Origin.IP)
+	r.private.add("the browser of "+m.To, m.Origin.Agent)
 	r.private.add("the seed of "+m.To, string(seed))
 	if m.Account != "" {
 		r.private.add("the account of "+m.To, m.Account)

@@ -19,6 +19,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/zap"
 
+	"example.com/securemail"
 	"example.com/securemail/internal/credential"
 	"example.com/securemail/internal/otpauth"
 	"example.com/securemail/internal/submission"
@@ -34,8 +35,8 @@ const canaryMails = 500
 func TestNoSecretLeaves(t *testing.T) {
 	r := newCanaryRun(t)
 	sent := r.send(0, canaryMails/5) // so that there is a backlog to look at
-	r.start(r.relay("implicit", r.env.SMTPSAddr(), submission.ImplicitTLS))
-	r.start(r.relay("starttls", r.env.SubmissionAddr(), submission.StartTLS))
+	r.start(nil, r.relay("implicit", submission.ImplicitTLS))
+	r.start(nil, r.relay("starttls", submission.StartTLS))
 	sent = append(sent, r.send(canaryMails/5, canaryMails)...)
 	r.settle(sent)
 
@@ -71,7 +72,7 @@ func TestNoSecretLeaves(t *testing.T) {
 // answer has what was mailed checked, as an application does: the right answer, a wrong one and a resend.
 func (r *canaryRun) answer(sent []canaryMail, secrets map[string]credential.Credential) {
 	r.t.Helper()
-	client, err := tasks.NewClient(r.redis.As(testserver.Producer), tasks.WithKeyRingFile(r.ring))
+	client, err := securemail.NewClient(r.redis.As(testserver.Producer), securemail.WithKeyRingFile(r.ring))
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -81,14 +82,14 @@ func (r *canaryRun) answer(sent []canaryMail, secrets map[string]credential.Cred
 			continue
 		}
 		secret := secrets[m.To]
-		a := tasks.Answer{ID: m.id, Purpose: m.Purpose, To: m.To, Typed: secret.Display().Reveal()}
+		ref, typed := tasks.Ref{ID: m.id, Purpose: m.Purpose, To: m.To}, secret.Display().Reveal()
 		if m.Kind == tasks.TOTP {
-			a.Typed = otpauth.Code([]byte(secret.SharedSecret().Reveal()), time.Now())
+			typed = otpauth.Code([]byte(secret.SharedSecret().Reveal()), time.Now())
 		}
 		switch i % 5 {
 		case 0:
-			a.Typed = "0" + a.Typed[1:len(a.Typed)-1]
-			if err := client.Verify(r.t.Context(), a); err == nil {
+			typed = "0" + typed[1:len(typed)-1]
+			if err := client.Verify(r.t.Context(), ref, typed); err == nil {
 				r.t.Errorf("%s: a wrong answer passed", m.id)
 			}
 		case 1:
@@ -97,13 +98,13 @@ func (r *canaryRun) answer(sent []canaryMail, secrets map[string]credential.Cred
 			}
 			resent = append(resent, m.id)
 		default:
-			if err := client.Verify(r.t.Context(), a); err != nil {
+			if err := client.Verify(r.t.Context(), ref, typed); err != nil {
 				r.t.Errorf("%s: %v", m.id, err)
 			}
 			right++
 		}
 	}
-	// Together, because a relay in trouble is left alone for ten seconds at a time.
+	// Together, because a failing relay is suspended for ten seconds at a time.
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	for _, id := range resent {

@@ -4,29 +4,25 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"net/mail"
-	"strings"
 	"time"
 
-	"go.uber.org/zap"
-
 	"example.com/securemail/internal/credential"
+	"example.com/securemail/internal/mailaddr"
 	"example.com/securemail/internal/message"
-	"example.com/securemail/internal/otpauth"
 	"example.com/securemail/internal/record"
 	"example.com/securemail/tasks"
 )
 
-// compose makes the bytes of the mail. The same attempt gives the same secret and the same Message-ID on every try.
+// compose makes the bytes of the mail. Every attempt of one sending carries the same secret and the same Message-ID.
 func (r *run) compose() ([]byte, error) {
-	key, found, err := r.KeyRing.Key(r.attempt.KeyID)
+	key, found, err := r.config.KeyRing.Key(r.attempt.KeyID)
 	if err != nil {
-		r.log.Error("the key ring file is not usable; the keys read before stay in use", zap.Error(err))
+		r.warnKeyRing(err)
 	}
 	if !found {
 		return nil, errNoKey
 	}
-	mail, err := mailOf(r.Config, r.task, r.attempt, key)
+	mail, err := r.mail(key)
 	if err != nil {
 		return nil, &composeError{err}
 	}
@@ -37,68 +33,52 @@ func (r *run) compose() ([]byte, error) {
 	return raw, nil
 }
 
-// mailOf says what stands in the mail.
-func mailOf(c Config, t tasks.Task, a *record.Attempt, key []byte) (message.Mail, error) {
-	m := t.Mail
-	cred, err := credential.Derive(key, credential.Params{Kind: credential.Kind(m.Kind), ID: t.ID, Purpose: m.Purpose, To: m.To,
+// mail is what the mail says.
+func (r *run) mail(key []byte) (message.Content, error) {
+	m, a := r.task.Mail, r.attempt
+	to, err := mailaddr.Parse(m.To)
+	if err != nil {
+		return message.Content{}, err
+	}
+	cred, err := credential.Derive(key, credential.Params{Kind: m.Kind, ID: a.ID, Purpose: m.Purpose, To: m.To,
 		Seed: a.Seed, Digits: a.Digits})
 	if err != nil {
-		return message.Mail{}, err
+		return message.Content{}, err
 	}
-	mail := message.Mail{
-		Kind:        message.Kind(m.Kind),
-		From:        message.Address{Name: c.From.Name, Address: c.From.Address},
-		To:          m.To,
-		ReplyTo:     c.ReplyTo,
-		MessageID:   messageID(a, c.From.Address),
-		Date:        time.Now(),
-		Product:     c.Product,
+	mail := message.Content{
+		Kind:        m.Kind,
+		From:        r.config.From,
+		To:          to,
+		ReplyTo:     r.config.ReplyTo,
+		MessageID:   messageID(a, r.config.From.Address.Domain()),
+		Date:        r.now(),
+		Product:     r.config.Product,
 		Purpose:     m.Purpose,
 		Name:        m.Vars["name"],
-		Account:     m.Account,
 		Secret:      cred.Display(),
-		RequestedAt: requestedAt(t),
-		IP:          m.Context.IP,
-		Agent:       m.Context.Agent,
+		RequestedAt: requestedAt(r.task),
+		IP:          m.Origin.IP,
+		Agent:       m.Origin.Agent,
 		ExpiresAt:   a.ExpiresAt,
 		Locale:      m.Locale,
 	}
 	if m.Kind == tasks.TOTP {
-		if mail.URI, err = (otpauth.Key{Issuer: c.Product, Account: m.Account, Secret: cred.SharedSecret()}).URI(); err != nil {
-			return message.Mail{}, err
-		}
-		if mail.QR, err = otpauth.QR(mail.URI); err != nil {
-			return message.Mail{}, err
-		}
+		err = mail.SetTOTP(m.Account, cred.SharedSecret())
 	}
-	return mail, nil
+	return mail, err
 }
 
-// Sample returns a mail of one kind as these settings would send it, with a secret that is nobody's.
-func Sample(from mail.Address, replyTo, product string, kind tasks.Kind, life time.Duration, digits int) (message.Mail, error) {
-	now := time.Now().UTC().Truncate(time.Second)
-	m := tasks.Mail{Kind: kind, To: "alice@example.com", Purpose: "sign-in",
-		Context: tasks.Context{IP: "203.0.113.7", Agent: "Firefox on Linux", At: now}, Vars: map[string]string{"name": "Alice"}}
-	if kind == tasks.TOTP {
-		m.Account = m.To
-	}
-	t := tasks.Task{ID: "sample", Mail: m, CreatedAt: now, ExpiresAt: now.Add(life)}
-	a := &record.Attempt{Mail: record.Mail{ID: t.ID, Seed: make([]byte, 32), Digits: digits, ExpiresAt: t.ExpiresAt}}
-	return mailOf(Config{From: from, ReplyTo: replyTo, Product: product}, t, a, make([]byte, 32))
-}
-
-// requestedAt does not let a producer's clock, or somebody else's task, have the mail requested after it was made.
+// requestedAt is when the mail was requested: never after it was made, whatever a producer's clock or a forged task says.
 func requestedAt(t tasks.Task) time.Time {
-	if t.Mail.Context.At.IsZero() || t.Mail.Context.At.After(t.CreatedAt) {
+	if t.Mail.Origin.At.IsZero() || t.Mail.Origin.At.After(t.CreatedAt) {
 		return t.CreatedAt
 	}
-	return t.Mail.Context.At
+	return t.Mail.Origin.At
 }
 
-// messageID names one sending of one mail (RFC 5322 section 3.6.4). It is a hash, because the mail's id is the
-// application's: whoever holds it can ask about the mail.
-func messageID(a *record.Attempt, from string) string {
-	hash := sha256.Sum256(fmt.Appendf(nil, "securemail/message-id/v1 %s %d", a.ID, a.Sending))
-	_, domain, _ := strings.Cut(from, "@")
+// messageID names one sending of one mail (RFC 5322 section 3.6.4). It is a hash, because the mail's id belongs to the
+// application: whatever has it can ask about the mail.
+func messageID(a *record.Attempt, domain string) string {
+	hash := sha256.Sum256(fmt.Appendf(nil, "securemail/message-id/v1 %s %d", a.ID, a.Resends))
 	return hex.EncodeToString(hash[:16]) + "@" + domain
 }

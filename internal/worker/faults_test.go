@@ -5,8 +5,8 @@ import (
 	"strings"
 	"testing"
 
-	"example.com/securemail/internal/record"
 	"example.com/securemail/internal/submission"
+	"example.com/securemail/tasks"
 )
 
 // TestVerdictsOfTheTableOfFaults reads the table that the submission package plays on both ports: that test says what
@@ -22,8 +22,8 @@ func TestVerdictsOfTheTableOfFaults(t *testing.T) {
 			continue
 		}
 		f := strings.Split(line, "|")
-		if len(f) != 10 {
-			t.Fatalf("not ten columns: %s", line)
+		if len(f) != 11 {
+			t.Fatalf("not eleven columns: %s", line)
 		}
 		for i := range f {
 			f[i] = strings.TrimSpace(f[i])
@@ -31,8 +31,8 @@ func TestVerdictsOfTheTableOfFaults(t *testing.T) {
 		faults++
 		e := &submission.Error{Relay: "r", Phase: submission.Phase(f[3]), Scope: submission.Scope(f[4]), Permanent: f[5] == "yes", Ambiguous: f[6] == "yes"}
 		v := verdictOf(e)
-		verdict, copies, pays := "again", "1", "no"
-		if v.outcome == record.Refused {
+		verdict, copies, counts := "again", "1", "no"
+		if v.outcome == tasks.Refused {
 			verdict, copies = "refused", "0"
 		} else if v.outcome != "" {
 			t.Errorf("%s: ends as %s", f[0], v.outcome)
@@ -41,10 +41,10 @@ func TestVerdictsOfTheTableOfFaults(t *testing.T) {
 			copies = "2"
 		}
 		if v.counts || v.outcome != "" {
-			pays = "yes"
+			counts = "yes"
 		}
-		if f[7] != verdict || f[8] != copies || f[9] != pays {
-			t.Errorf("%s: got %s, %s copies, pays %s; the table says %s, %s, %s", f[0], verdict, copies, pays, f[7], f[8], f[9])
+		if f[8] != verdict || f[9] != copies || f[10] != counts {
+			t.Errorf("%s: got %s, %s copies, counts %s; the table says %s, %s, %s", f[0], verdict, copies, counts, f[8], f[9], f[10])
 		}
 	}
 	if faults < 40 {

@@ -5,89 +5,44 @@ import (
 	"crypto/tls"
 	"encoding/pem"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
+	"example.com/securemail"
 	"example.com/securemail/internal/dev"
-	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/harness"
+	"example.com/securemail/internal/submission"
 	"example.com/securemail/internal/testserver"
 	"example.com/securemail/tasks"
 )
 
-// process is cmd/worker, built with failpoints, as a process of its own that can be killed.
-type process struct {
-	t       *testing.T
-	binary  string
-	environ []string
-	log     string
-	running *exec.Cmd
-}
-
-func newProcess(t *testing.T, redisURL string, env *dev.Env, buildFlags ...string) *process {
+// newProcess is cmd/worker, built with failpoints, as a process of its own that can be killed.
+func newProcess(t *testing.T, redisURL string, env *dev.Env, buildFlags ...string) *harness.Process {
 	t.Helper()
 	dir := t.TempDir()
-	p := &process{t: t, binary: testserver.BuildWorker(t, append(buildFlags, "-race", "-tags=failpoints")...), log: filepath.Join(dir, "log")}
-	ring, password := filepath.Join(dir, "keyring"), filepath.Join(dir, "password")
-	if err := keyring.New(ring); err != nil {
-		t.Fatal(err)
-	}
+	p := &harness.Process{T: t, Name: "worker", Binary: testserver.BuildWorker(t, append(buildFlags, "-race", "-tags=failpoints")...),
+		Log: filepath.Join(dir, "log")}
+	password, ca := filepath.Join(dir, "password"), filepath.Join(dir, "ca.pem")
 	if err := os.WriteFile(password, []byte(env.Password().Reveal()), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	ca := filepath.Join(dir, "ca.pem")
 	if err := os.WriteFile(ca, authority(t, env), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	host, port, _ := net.SplitHostPort(env.SMTPSAddr())
-	p.environ = append(os.Environ(), "SECUREMAIL_REDIS_URL="+redisURL, "SECUREMAIL_KEYRING_FILE="+ring, "SECUREMAIL_FROM=Example <no-reply@example.com>",
-		"SECUREMAIL_SMTP_HOST="+host, "SECUREMAIL_SMTP_PORT="+port, "SECUREMAIL_SMTP_TLS=implicit", "SECUREMAIL_SMTP_CA_FILE="+ca,
-		"SECUREMAIL_SMTP_USERNAME="+env.Username(), "SECUREMAIL_SMTP_PASSWORD_FILE="+password, "SECUREMAIL_ADMIN_ADDR=127.0.0.1:0")
-	t.Cleanup(p.kill)
+	relay := harness.Relay(env, "dev", submission.ImplicitTLS)
+	p.Environ = append(os.Environ(), "SECUREMAIL_REDIS_URL="+redisURL, "SECUREMAIL_KEYRING_FILE="+harness.NewKeyRing(t), "SECUREMAIL_FROM=Example <no-reply@example.com>",
+		"SECUREMAIL_SMTP_HOST="+relay.Host, fmt.Sprintf("SECUREMAIL_SMTP_PORT=%d", relay.Port), "SECUREMAIL_SMTP_TLS=implicit", "SECUREMAIL_SMTP_CA_FILE="+ca,
+		"SECUREMAIL_SMTP_USERNAME="+relay.Username, "SECUREMAIL_SMTP_PASSWORD_FILE="+password, "SECUREMAIL_ADMIN_ADDR=127.0.0.1:0")
+	t.Cleanup(func() {
+		if p.Running() {
+			p.Kill()
+		}
+	})
 	return p
-}
-
-// start starts the process, which kills itself at the failpoint if one is named.
-func (p *process) start(failpoint string) {
-	p.t.Helper()
-	log, err := os.OpenFile(p.log, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		p.t.Fatal(err)
-	}
-	defer log.Close()
-	p.running = exec.Command(p.binary)
-	p.running.Env = append(p.environ, "FAILPOINT="+failpoint)
-	p.running.Stdout, p.running.Stderr = log, log
-	if err := p.running.Start(); err != nil {
-		p.t.Fatal(err)
-	}
-}
-
-func (p *process) kill() {
-	if p.running != nil {
-		p.running.Process.Kill()
-		p.running.Wait()
-		p.running = nil
-	}
-}
-
-// died waits until the process has killed itself.
-func (p *process) died() {
-	p.t.Helper()
-	timer := time.AfterFunc(30*time.Second, func() { p.running.Process.Signal(syscall.SIGTERM) })
-	defer timer.Stop()
-	err := p.running.Wait()
-	if status, ok := p.running.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
-		log, _ := os.ReadFile(p.log)
-		p.t.Fatalf("the worker did not kill itself: %v\n%s", err, log)
-	}
-	p.running = nil
 }
 
 // timePasses makes the leases and locks of a dead worker run out, which takes asynq a minute and us a quarter of one.
@@ -110,12 +65,8 @@ func timePasses(t *testing.T, r *testserver.Redis, id string) {
 // only where SMTP itself cannot tell, and then with the same secret and the same Message-ID.
 func TestAWorkerKilledInTheMiddleSendsTheSameMailAgainOrNone(t *testing.T) {
 	r := testserver.StartRedis(t)
-	env, err := dev.Start(context.Background(), dev.Options{RedisAddr: "127.0.0.1:0", SMTPSAddr: "127.0.0.1:0", SubmissionAddr: "127.0.0.1:0", InboxAddr: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer env.Close()
-	client, err := tasks.NewClient(r.As(testserver.Producer))
+	env := harness.StartDev(t)
+	client, err := securemail.NewClient(r.As(testserver.Producer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,26 +97,27 @@ func TestAWorkerKilledInTheMiddleSendsTheSameMailAgainOrNone(t *testing.T) {
 				}
 				return mails
 			}
-			p.t = t
-			p.start(test.point)
-			id, err := client.Send(ctx, tasks.Mail{Kind: tasks.Key, To: to})
+			p.T = t
+			p.Start(test.point)
+			receipt, err := client.Send(ctx, tasks.Mail{Kind: tasks.Key, To: to})
 			if err != nil {
 				t.Fatal(err)
 			}
+			id := receipt.ID
 			if test.point == "reply" {
 				if _, err := env.Wait(ctx, func(m dev.Message) bool { return m.To == to }); err != nil {
 					t.Fatal(err)
 				}
-				p.kill()
+				p.Kill()
 			} else {
-				p.died()
+				p.Died()
 			}
 			timePasses(t, r, id)
-			p.start("")
-			defer p.kill()
+			p.Start("")
+			defer p.Kill()
 			status, err := client.Wait(ctx, id)
 			if err != nil || status.State != tasks.Accepted {
-				log, _ := os.ReadFile(p.log)
+				log, _ := os.ReadFile(p.Log)
 				t.Fatalf("after the restart: got %+v, %v\n%s", status, err, log)
 			}
 			// A mail that was accepted before the restart is done when its task has left the queue.

@@ -8,9 +8,10 @@ import (
 	"testing"
 	"time"
 
+	"example.com/securemail"
 	"example.com/securemail/internal/credential"
 	"example.com/securemail/internal/keyring"
-	"example.com/securemail/internal/record"
+	"example.com/securemail/internal/limits"
 	"example.com/securemail/internal/submission"
 	"example.com/securemail/internal/testserver"
 	"example.com/securemail/tasks"
@@ -31,9 +32,9 @@ func mails(t *testing.T, standard int) int {
 }
 
 // sinkHouse is a house whose relay keeps no more of a mail than its Message-ID, and has a limit of time for many mails.
-func sinkHouse(t *testing.T) (*house, *testserver.Sink) {
+func sinkHouse(t *testing.T) (*fixture, *testserver.Sink) {
 	t.Helper()
-	h := newHouse(t)
+	h := newFixture(t)
 	h.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
 	t.Cleanup(cancel)
@@ -47,17 +48,19 @@ func sinkHouse(t *testing.T) (*house, *testserver.Sink) {
 // relay takes a day.
 func TestAFloodToOneRecipient(t *testing.T) {
 	h, sink := sinkHouse(t)
-	h.limited, h.relayLimit = true, &record.Limit{PerDay: 20}
-	sender, err := tasks.NewClient(h.redis.As(testserver.Producer)) // without a key ring, so that the worker has it all
+	h.limited, h.relayLimit = true, &limits.Limit{PerDay: 20}
+	sender, err := securemail.NewClient(h.redis.As(testserver.Producer)) // without a key ring, so that the worker has it all
 	if err != nil {
 		t.Fatal(err)
 	}
 	n := mails(t, 500)
 	ids := make([]string, n)
 	for i := range ids {
-		if ids[i], err = sender.Send(h.ctx, tasks.Mail{Kind: tasks.Key, To: "alice@example.com"}); err != nil {
+		receipt, err := sender.Send(h.ctx, tasks.Mail{Kind: tasks.Key, To: "alice@example.com"})
+		if err != nil {
 			t.Fatal(err)
 		}
+		ids[i] = receipt.ID
 	}
 	h.start()
 	states := map[tasks.State]int{}
@@ -140,11 +143,11 @@ func TestTheRingRotatesUnderLoad(t *testing.T) {
 		if !found {
 			t.Fatalf("the ring has no key %s", kid)
 		}
-		c, err := credential.Derive(key, credential.Params{Kind: credential.Key, ID: id, Purpose: "rotate", To: "alice@example.com", Seed: []byte(r[1].(string))})
+		c, err := credential.Derive(key, credential.Params{Kind: tasks.Key, ID: id, Purpose: "rotate", To: "alice@example.com", Seed: []byte(r[1].(string))})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := h.client.Verify(h.ctx, tasks.Answer{ID: id, Purpose: "rotate", To: "alice@example.com", Typed: c.Display().Reveal()}); err != nil {
+		if err := h.client.Verify(h.ctx, tasks.Ref{ID: id, Purpose: "rotate", To: "alice@example.com"}, c.Display().Reveal()); err != nil {
 			t.Fatalf("a mail under the key %s: %v", kid, err)
 		}
 	}
@@ -156,7 +159,7 @@ func TestTheRingRotatesUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.allAccepted([]string{h.send(tasks.Mail{Kind: tasks.Key, To: "alice@example.com"})})
-	if err := h.client.Verify(h.ctx, tasks.Answer{ID: ids[0], Purpose: "rotate", To: "alice@example.com", Typed: "x"}); !tasks.IsRejected(err) && !errors.Is(err, tasks.ErrKeyRing) {
+	if err := h.client.Verify(h.ctx, tasks.Ref{ID: ids[0], Purpose: "rotate", To: "alice@example.com"}, "x"); !errors.Is(err, tasks.ErrRejected) && !errors.Is(err, tasks.ErrKeyRing) {
 		t.Errorf("an answer to a used mail whose key is gone: got %v, want rejected", err)
 	}
 }

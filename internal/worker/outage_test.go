@@ -12,7 +12,7 @@ import (
 
 // TestARedisThatAnswersErrorsIsNotAskedWithoutPause: asynq alone asks it ten thousand times a second.
 func TestARedisThatAnswersErrorsIsNotAskedWithoutPause(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice+450@example.com"}) // so that there is something to do
 	h.until(id, tasks.Deferred)
 	h.redis.Client.ConfigSet(h.ctx, "maxmemory", "1")
@@ -29,7 +29,7 @@ func TestARedisThatAnswersErrorsIsNotAskedWithoutPause(t *testing.T) {
 // TestWhoLosesTheLeaseLeavesAtOnce: asynq cancels the context of a task whose lease ended, as it does of one that somebody
 // cancels. Another worker may have the task by then.
 func TestWhoLosesTheLeaseLeavesAtOnce(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.stop()
 	mute, err := net.Listen("tcp", "127.0.0.1:0") // what connects to it hears nothing
 	if err != nil {

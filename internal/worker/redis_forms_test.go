@@ -2,6 +2,7 @@ package worker_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net/http"
 	"os"
@@ -10,14 +11,15 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"github.com/hibiken/asynq"
 
-	"example.com/securemail/internal/config"
+	"example.com/securemail"
 	"example.com/securemail/internal/dev"
+	"example.com/securemail/internal/harness"
+	"example.com/securemail/internal/redisconn"
 	"example.com/securemail/internal/secret"
 	"example.com/securemail/internal/testserver"
 	"example.com/securemail/tasks"
@@ -26,11 +28,7 @@ import (
 // TestEveryFormOfRedis has both commands, each as its own user of deploy/redis.acl, work with a single server, through
 // Sentinel and on a Cluster, all with TLS. What the users may not do the servers report.
 func TestEveryFormOfRedis(t *testing.T) {
-	env, err := dev.Start(t.Context(), dev.Options{RedisAddr: "127.0.0.1:0", SMTPSAddr: "127.0.0.1:0", SubmissionAddr: "127.0.0.1:0", InboxAddr: "127.0.0.1:0"})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer env.Close()
+	env := harness.StartDev(t)
 	p := newProcess(t, "", env)
 	enqueue := filepath.Join(t.TempDir(), "enqueue")
 	if out, err := exec.Command("go", "build", "-o", enqueue, "example.com/securemail/cmd/enqueue").CombinedOutput(); err != nil {
@@ -39,81 +37,77 @@ func TestEveryFormOfRedis(t *testing.T) {
 	single, singleCA := testserver.StartTLSRedis(t)
 	sentinels, sentinelsCA := testserver.StartTLSSentinels(t)
 	cluster, clusterCA := testserver.StartTLSCluster(t)
-	common := p.environ
+	common := p.Environ
 	for name, form := range map[string]struct{ url, caFile, address string }{
 		"single":   {single.URL, singleCA, `127\.0\.0\.1:\d+`},
 		"Sentinel": {sentinels.URL, sentinelsCA, `127\.0\.0\.1:\d+,127\.0\.0\.1:\d+,127\.0\.0\.1:\d+ \(Sentinel, master main\)`},
 		"Cluster":  {cluster.URL, clusterCA, `127\.0\.0\.1:\d+(,127\.0\.0\.1:\d+){5} \(Cluster\)`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p.t, p.log = t, filepath.Join(t.TempDir(), "log")
-			p.environ = append(slices.Clone(common), "SECUREMAIL_REDIS_CA_FILE="+form.caFile, "SECUREMAIL_ADMIN_PASSWORD=a long password",
+			p.T, p.Log = t, filepath.Join(t.TempDir(), "log")
+			p.Environ = append(slices.Clone(common), "SECUREMAIL_REDIS_CA_FILE="+form.caFile, "SECUREMAIL_ADMIN_PASSWORD=a long password",
 				"SECUREMAIL_REDIS_URL="+form.url)
-			f := &redisForm{process: p, enqueue: enqueue, redis: config.Redis{CAFile: form.caFile,
+			f := &redisForm{Process: p, enqueue: enqueue, redis: redisconn.Config{CAFile: form.caFile,
 				URL: secret.New(strings.Replace(form.url, testserver.Worker+":", testserver.Producer+":", 1))}}
-			f.matches(f.run(p.binary, "check"), `(?m)^ok +redis +`+form.address+` answers$`)
+			f.matches(f.run(p.Binary, "check"), `(?m)^ok +redis +`+form.address+` answers$`)
 			f.matches(f.run(enqueue, "key", name+"-early@example.com"), `no worker is running on the Redis at `+form.address+`; the mail waits`)
-			p.start("")
-			defer p.kill()
-			f.awaitWorker(config.Redis{CAFile: form.caFile, URL: secret.New(form.url)})
+			p.Start("")
+			f.awaitWorker(redisconn.Config{CAFile: form.caFile, URL: secret.New(form.url)})
 			for _, kind := range []string{"key", "code", "totp"} {
 				f.matches(f.run(enqueue, kind, name+"-"+kind+"@example.com", "--wait"), `(?s)^\S+\n([a-z]+\n)*accepted\n$`) // and no warning
 			}
 			f.answer(env, name+"-key@example.com")
 			f.pages()
-			p.running.Process.Signal(syscall.SIGTERM)
-			if err := p.running.Wait(); err != nil {
-				t.Errorf("the worker ended with %v", err)
-			}
+			p.Stop()
 		})
 	}
 }
 
 // redisForm is a worker, as a process, and what talks to it through Redis.
 type redisForm struct {
-	*process
+	*harness.Process
 	enqueue string
-	redis   config.Redis // the producer's
+	redis   redisconn.Config // the producer's
 }
 
 // run runs a command to its end, and returns all that it says.
 func (f *redisForm) run(program string, args ...string) string {
-	f.t.Helper()
-	ctx, cancel := context.WithTimeout(f.t.Context(), time.Minute)
+	f.T.Helper()
+	ctx, cancel := context.WithTimeout(f.T.Context(), time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, program, args...)
-	cmd.Env = f.environ
+	cmd.Env = f.Environ
 	if program == f.enqueue {
-		cmd.Env = append(slices.Clone(f.environ), "SECUREMAIL_REDIS_URL="+f.redis.URL.Reveal())
+		cmd.Env = append(slices.Clone(f.Environ), "SECUREMAIL_REDIS_URL="+f.redis.URL.Reveal())
 	}
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		log, _ := os.ReadFile(f.log)
-		f.t.Fatalf("%v: %v\n%s\n%s", args, err, out, log)
+		log, _ := os.ReadFile(f.Log)
+		f.T.Fatalf("%v: %v\n%s\n%s", args, err, out, log)
 	}
 	return string(out)
 }
 
 // awaitWorker waits until asynq knows of the worker.
-func (f *redisForm) awaitWorker(settings config.Redis) {
-	f.t.Helper()
+func (f *redisForm) awaitWorker(settings redisconn.Config) {
+	f.T.Helper()
 	rdb, err := settings.ProducerClient()
 	if err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	defer rdb.Close()
-	ctx, cancel := context.WithTimeout(f.t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(f.T.Context(), 30*time.Second)
 	defer cancel()
-	waitUntil(f.t, ctx, "asynq knows of the worker", func() bool {
+	waitUntil(f.T, ctx, "asynq knows of the worker", func() bool {
 		servers, err := asynq.NewInspectorFromRedisClient(rdb).Servers()
 		return err == nil && len(servers) > 0 && servers[0].Status == "active"
 	})
 }
 
 func (f *redisForm) matches(text, pattern string) {
-	f.t.Helper()
+	f.T.Helper()
 	if !regexp.MustCompile(pattern).MatchString(text) {
-		f.t.Errorf("got %q, want %s", text, pattern)
+		f.T.Errorf("got %q, want %s", text, pattern)
 	}
 }
 
@@ -121,59 +115,61 @@ func (f *redisForm) matches(text, pattern string) {
 func (f *redisForm) answer(env *dev.Env, to string) {
 	rdb, err := f.redis.ProducerClient()
 	if err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
 	defer rdb.Close()
 	ring := ""
-	for _, variable := range f.environ {
+	for _, variable := range f.Environ {
 		if path, found := strings.CutPrefix(variable, "SECUREMAIL_KEYRING_FILE="); found {
 			ring = path
 		}
 	}
-	client, err := tasks.NewClient(rdb, tasks.WithKeyRingFile(ring))
+	client, err := securemail.NewClient(rdb, securemail.WithKeyRingFile(ring))
 	if err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
-	id, err := client.Send(f.t.Context(), tasks.Mail{Kind: tasks.Key, To: "again-" + to})
+	receipt, err := client.Send(f.T.Context(), tasks.Mail{Kind: tasks.Key, To: "again-" + to})
 	if err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
-	if s, err := client.Wait(f.t.Context(), id); err != nil || s.State != tasks.Accepted {
-		f.t.Fatalf("got %+v, %v; want accepted", s, err)
+	id := receipt.ID
+	if s, err := client.Wait(f.T.Context(), id); err != nil || s.State != tasks.Accepted {
+		f.T.Fatalf("got %+v, %v; want accepted", s, err)
 	}
-	if err := client.Resend(f.t.Context(), id); err != nil {
-		f.t.Errorf("resend: %v", err)
+	if err := client.Resend(f.T.Context(), id); err != nil {
+		f.T.Errorf("resend: %v", err)
 	}
-	mail, err := env.Wait(f.t.Context(), func(m dev.Message) bool { return m.To == "again-"+to })
+	mail, err := env.Wait(f.T.Context(), func(m dev.Message) bool { return m.To == "again-"+to })
 	if err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
-	answer := tasks.Answer{ID: id, To: "again-" + to, Typed: strings.Repeat("0", 25)}
-	if err := client.Verify(f.t.Context(), answer); err == nil || tasks.IsRejected(err) {
-		f.t.Errorf("a wrong answer: got %v", err)
+	ref, typed := tasks.Ref{ID: id, To: "again-" + to}, strings.Repeat("0", 25)
+	if err := client.Verify(f.T.Context(), ref, typed); err == nil || errors.Is(err, tasks.ErrRejected) {
+		f.T.Errorf("a wrong answer: got %v", err)
 	}
-	answer.Typed = secretIn(f.t, mail)
-	if err := client.Verify(f.t.Context(), answer); err != nil {
-		f.t.Errorf("the right answer: %v", err)
+	typed = secretIn(f.T, mail)
+	if err := client.Verify(f.T.Context(), ref, typed); err != nil {
+		f.T.Errorf("the right answer: %v", err)
 	}
-	if err := client.Unlock(f.t.Context(), to); err != nil {
-		f.t.Errorf("unlock: %v", err)
+	if err := client.Unlock(f.T.Context(), to); err != nil {
+		f.T.Errorf("unlock: %v", err)
 	}
-	id, err = client.Send(f.t.Context(), tasks.Mail{Kind: tasks.Key, To: "revoked+450@example.com"})
+	receipt, err = client.Send(f.T.Context(), tasks.Mail{Kind: tasks.Key, To: "revoked+450@example.com"})
+	id = receipt.ID
 	if err != nil {
-		f.t.Fatal(err)
+		f.T.Fatal(err)
 	}
-	if err := client.Revoke(f.t.Context(), id); err != nil {
-		f.t.Errorf("revoke: %v", err)
+	if err := client.Revoke(f.T.Context(), id); err != nil {
+		f.T.Errorf("revoke: %v", err)
 	}
 }
 
 // pages asks the worker's admin listener for what it reads from Redis.
 func (f *redisForm) pages() {
-	log, err := os.ReadFile(f.log)
+	log, err := os.ReadFile(f.Log)
 	address := regexp.MustCompile(`"admin":"(http://[^"]+)"`).FindSubmatch(log)
 	if address == nil {
-		f.t.Fatalf("the worker does not say where its pages are: %v\n%s", err, log)
+		f.T.Fatalf("the worker does not say where its pages are: %v\n%s", err, log)
 	}
 	for path, want := range map[string]string{
 		"/readyz":                  `^ok\n$`,
@@ -184,19 +180,19 @@ func (f *redisForm) pages() {
 		"/monitor/api/queues":      `"queue":"secure-mail-codes"`,
 		"/monitor/api/queues/secure-mail/completed_tasks": `"key for default, until 20`,
 	} {
-		request, err := http.NewRequestWithContext(f.t.Context(), "GET", string(address[1])+path, nil)
+		request, err := http.NewRequestWithContext(f.T.Context(), "GET", string(address[1])+path, nil)
 		if err != nil {
-			f.t.Fatal(err)
+			f.T.Fatal(err)
 		}
 		request.SetBasicAuth("operator", "a long password")
 		response, err := http.DefaultClient.Do(request)
 		if err != nil {
-			f.t.Fatal(err)
+			f.T.Fatal(err)
 		}
 		body, err := io.ReadAll(response.Body)
 		response.Body.Close()
 		if err != nil || response.StatusCode != 200 || !regexp.MustCompile(want).Match(body) {
-			f.t.Errorf("%s: got %d %.600s, want %s", path, response.StatusCode, body, want)
+			f.T.Errorf("%s: got %d %.600s, want %s", path, response.StatusCode, body, want)
 		}
 	}
 }

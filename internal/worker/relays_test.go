@@ -23,7 +23,7 @@ func sinkRelay(name string, s *testserver.Sink) submission.Relay {
 }
 
 // sendMany queues mails to kind-0@example.com and so on, and returns their ids.
-func (h *house) sendMany(kind tasks.Kind, n int) []string {
+func (h *fixture) sendMany(kind tasks.Kind, n int) []string {
 	h.t.Helper()
 	ids := make([]string, n)
 	for i := range ids {
@@ -33,7 +33,7 @@ func (h *house) sendMany(kind tasks.Kind, n int) []string {
 }
 
 // allAccepted waits until every mail is, and checks that each cost one try.
-func (h *house) allAccepted(ids []string) {
+func (h *fixture) allAccepted(ids []string) {
 	h.t.Helper()
 	for _, id := range ids {
 		if s, err := h.client.Wait(h.ctx, id); err != nil || s.State != tasks.Accepted || s.Tries != 1 {
@@ -44,7 +44,7 @@ func (h *house) allAccepted(ids []string) {
 
 // TestTwoRelaysTheFirstGoesDownAndComesBack: nothing is lost, nothing doubled, no mail pays, and the log says when and why.
 func TestTwoRelaysTheFirstGoesDownAndComesBack(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	h.stop()
 	first, second := testserver.StartSink(t), testserver.StartSink(t)
 	h.relays = []submission.Relay{sinkRelay("first", first), sinkRelay("second", second)}
@@ -111,7 +111,7 @@ func TestWhileNoRelayTakesMail(t *testing.T) {
 		}
 		keys, codes = 4000, 1000
 	}
-	h := newHouse(t)
+	h := newFixture(t)
 	h.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), outage+3*time.Minute)
 	defer cancel()
@@ -163,7 +163,7 @@ func TestWhileNoRelayTakesMail(t *testing.T) {
 }
 
 // commands is how many commands Redis has carried out.
-func (h *house) commands() int {
+func (h *fixture) commands() int {
 	h.t.Helper()
 	info, err := h.redis.Client.Info(h.ctx, "stats").Result()
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 // TestARollingUpgradeLosesNoTaskOfTomorrow: the old worker leaves a newer version's task waiting, and the new worker, which
 // is this one's source with a higher version number, takes it, beside the old one's tasks.
 func TestARollingUpgradeLosesNoTaskOfTomorrow(t *testing.T) {
-	h := newHouse(t)
+	h := newFixture(t)
 	id, body := payload(t, func(p map[string]any) { p["v"] = 2 })
 	h.enqueue(id, tasks.Type, body)
 	if info := h.task(id, asynq.TaskStateRetry); !strings.HasPrefix(info.LastErr, "newer; ") {
@@ -23,12 +23,12 @@ func TestARollingUpgradeLosesNoTaskOfTomorrow(t *testing.T) {
 	}
 
 	next := newProcess(t, h.redis.URL, h.env, testserver.Overlay(t, "../../tasks/wire.go", "version    = 1", "version    = 2"))
-	next.environ = append(next.environ, "SECUREMAIL_KEYRING_FILE="+h.ring)
-	next.start("")
-	defer next.kill()
+	next.Environ = append(next.Environ, "SECUREMAIL_KEYRING_FILE="+h.ring)
+	next.Start("")
+	defer next.Kill()
 	waitUntil(t, h.ctx, "the new worker is there", func() bool {
 		servers, err := asynq.NewInspectorFromRedisClient(h.redis.Client).Servers()
-		return err == nil && slices.ContainsFunc(servers, func(s *asynq.ServerInfo) bool { return s.PID == next.running.Process.Pid })
+		return err == nil && slices.ContainsFunc(servers, func(s *asynq.ServerInfo) bool { return s.PID == next.Pid() })
 	})
 	h.until(h.send(tasks.Mail{Kind: tasks.Key, To: "bob@example.com"}), tasks.Accepted) // while both run
 	h.stop()

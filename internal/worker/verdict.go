@@ -3,106 +3,82 @@ package worker
 import (
 	"context"
 	"errors"
-	"fmt"
 	"math/rand/v2"
 	"time"
-
-	"github.com/hibiken/asynq"
 
 	"example.com/securemail/internal/record"
 	"example.com/securemail/internal/submission"
 	"example.com/securemail/tasks"
 )
 
-// The reasons that a record, a status and a log line give. The list is closed; applications branch on it. A record can also
-// say that the secret was used, misses or revoked before its mail was sent (open.lua).
-const (
-	reasonRecipient   = "recipient"   // the relay does not take mail for this address
-	reasonMessage     = "message"     // the relay does not take this message, or it could not be composed
-	reasonRelay       = "relay"       // the relay is in trouble: no mail is to blame
-	reasonCredentials = "credentials" // the relay does not take our login
-	reasonNetwork     = "network"     // no connection, or it broke
-	reasonUnconfirmed = "unconfirmed" // the message was sent, and the relay's reply was lost
-	reasonLate        = "late"        // too little of its life was left
-	reasonMalformed   = "malformed"   // the task makes no sense
-	reasonNewer       = "newer"       // the task is for a newer worker
-	reasonKeyRing     = "key-ring"    // the key ring lacks the key that the mail began with
-	reasonRedis       = "redis"       // the record could not be read or written
-	reasonLocked      = "locked"      // another worker is sending the mail
-	reasonStopping    = "stopping"    // the worker was stopped in the middle
-	reasonLimited     = "limited"     // the recipient has had too many mails
-	reasonFault       = "fault"       // a bug in the worker; its log says where
-	reasonRepeated    = "repeated"    // the task came again after the mail had ended
-)
-
-// errNoKey says that a mail began under a key that the ring does not have (any more, or yet).
+// errNoKey is returned where a mail began under a key that the ring does not have (any more, or yet).
 var errNoKey = errors.New("the key ring has no key of this id; if it was removed, put it back; if it is new, the file here is stale")
 
-// composeError says that a mail cannot be put into words. Trying again does not help.
+// composeError is returned where the message cannot be composed. Trying again does not help.
 type composeError struct{ err error }
 
 func (e *composeError) Error() string { return "compose the mail: " + e.err.Error() }
 func (e *composeError) Unwrap() error { return e.err }
 
-// verdict is what follows from a failed try: an outcome, or another try after delay, which doubles with every try
-// that counts, up to most.
+// verdict is what follows from a failed attempt: an outcome, or another attempt after delay, which doubles with every
+// attempt that counts, up to most.
 type verdict struct {
-	reason  string
-	outcome record.State  // "" for another try
-	counts  bool          // the mail pays with a try
-	delay   time.Duration // before the second try
+	reason  tasks.Reason
+	outcome tasks.State   // "" for another attempt
+	counts  bool          // it uses up an attempt
+	delay   time.Duration // before the second attempt
 	most    time.Duration
-	trouble bool // an operator has to look at it
+	alert   bool // an operator has to look at it
 }
 
-// verdictOf says what a failure means. A mail answers for what is the mail's alone: its recipient and its content. What is
-// the relay's trouble, or the network's, or ours, costs no mail a try.
+// verdictOf decides what follows from a failure. Only what is the mail's own, its recipient and its content, uses up an
+// attempt. A failure of the relay, of the network or of ours does not.
 func verdictOf(err error) verdict {
 	var failure *submission.Error
 	switch {
 	case errors.Is(err, errTooLate):
-		return verdict{reason: reasonLate, outcome: record.Expired}
+		return verdict{reason: tasks.ReasonLate, outcome: tasks.Expired}
 	case errors.Is(err, errNoKey):
-		return verdict{reason: reasonKeyRing, delay: 30 * time.Second, trouble: true}
+		return verdict{reason: tasks.ReasonKeyRing, delay: 30 * time.Second, alert: true}
 	case errors.As(err, new(*composeError)):
-		return verdict{reason: reasonMessage, outcome: record.Refused, trouble: true}
+		return verdict{reason: tasks.ReasonMessage, outcome: tasks.Refused, alert: true}
 	case errors.Is(err, record.ErrLostLock):
-		return verdict{reason: reasonLocked, delay: record.LockTime}
+		return verdict{reason: tasks.ReasonLocked, delay: record.LockTime}
 	case errors.Is(err, context.Canceled):
-		return verdict{reason: reasonStopping, delay: time.Second}
+		return verdict{reason: tasks.ReasonStopping, delay: time.Second}
 	case !errors.As(err, &failure):
-		return verdict{reason: reasonRedis, delay: redisDelay, trouble: true}
+		return verdict{reason: tasks.ReasonRedis, delay: redisDelay, alert: true}
 	case failure.Ambiguous:
-		// The relay may be at work on it still; what it takes twice it can recognise by the Message-ID.
-		return verdict{reason: reasonUnconfirmed, counts: true, delay: time.Minute, most: 10 * time.Minute}
+		// The relay may still be processing it. It can recognise a second copy by the Message-ID.
+		return verdict{reason: tasks.ReasonUnconfirmed, counts: true, delay: time.Minute, most: 10 * time.Minute}
 	}
 	switch failure.Scope {
 	case submission.ScopeRecipient:
 		if failure.Permanent {
-			return verdict{reason: reasonRecipient, outcome: record.Refused}
+			return verdict{reason: tasks.ReasonRecipient, outcome: tasks.Refused}
 		}
 		// Greylisting wants a minute at least.
-		return verdict{reason: reasonRecipient, counts: true, delay: time.Minute, most: 30 * time.Minute}
+		return verdict{reason: tasks.ReasonRecipient, counts: true, delay: time.Minute, most: 30 * time.Minute}
 	case submission.ScopeMessage:
 		if failure.Permanent {
-			return verdict{reason: reasonMessage, outcome: record.Refused, trouble: true}
+			return verdict{reason: tasks.ReasonMessage, outcome: tasks.Refused, alert: true}
 		}
-		return verdict{reason: reasonMessage, counts: true, delay: time.Minute, most: 30 * time.Minute}
+		return verdict{reason: tasks.ReasonMessage, counts: true, delay: time.Minute, most: 30 * time.Minute}
 	}
-	// The relay's trouble, or the way's to it. Before the relay has heard of the mail, the breakers see to it that nobody
-	// knocks too often, and a mail needs no wait of its own.
-	v := verdict{reason: reasonRelay, delay: time.Second, trouble: failure.Permanent}
+	// A failure of the relay, or of the path to it. Before the relay has heard of the mail, the circuit breakers limit how
+	// often it is tried, and a mail needs no wait of its own.
+	v := verdict{reason: tasks.ReasonRelay, delay: time.Second, alert: failure.Permanent}
 	switch failure.Scope {
 	case submission.ScopeCredentials:
-		v.reason = reasonCredentials
+		v.reason = tasks.ReasonCredentials
 	case submission.ScopeNetwork:
-		v.reason = reasonNetwork
+		v.reason = tasks.ReasonNetwork
 	}
 	switch failure.Phase {
 	case submission.PhaseMail, submission.PhaseRcpt, submission.PhaseData, submission.PhaseBody, submission.PhaseDot:
 		v.delay = 15 * time.Second
 		if failure.Permanent {
-			v.delay = 5 * time.Minute // a policy: who asks again and again makes it worse
+			v.delay = 5 * time.Minute // a policy: asking again and again makes it worse
 		}
 	}
 	return v
@@ -112,23 +88,20 @@ const (
 	newerDelay = 30 * time.Second
 	redisDelay = 5 * time.Second
 	faultDelay = time.Minute
-	// A task that has waited in place for a relay goes to the end of its queue, and others take their turn.
+	// A task that has blocked its slot for a relay goes to the end of its queue, and others take their turn.
 	noRelayDelay = time.Second
-	// recoveredDelay is for a task that asynq takes back from a worker whose lease ended. After an outage of Redis that worker
-	// may be alive, and needs a moment to write down what it did.
-	recoveredDelay = 5 * time.Second
-	// minDelay is the shortest wait that is worth a further try at the end of a mail's life.
+	// minDelay is the shortest wait that is worth a further attempt at the end of a mail's life.
 	minDelay = 2 * time.Second
 )
 
-// lateAt is when a mail has become too old to be of use: what arrives with less than a fifth of its life left is
-// dead before somebody has typed it.
+// lateAt is when a mail has become too old to be of use: a secret that arrives with less than a fifth of its life left is
+// dead before a person has typed it.
 func lateAt(t tasks.Task) time.Time {
 	return t.ExpiresAt.Add(-t.ExpiresAt.Sub(t.CreatedAt) / 5)
 }
 
-// delayOf lays out the next try inside what is left of the mail's life, or reports that there is no room for one. A
-// wait that would miss the end is halved into what is left, so that a mail has its last chance shortly before it.
+// delayOf places the next attempt inside what is left of the mail's life, or reports that there is no room for one. A wait
+// that would miss the end becomes half of what is left, so that a mail has its last chance shortly before the end.
 func delayOf(v verdict, try int, left time.Duration) (time.Duration, bool) {
 	delay := v.delay
 	for range try - 1 {
@@ -142,32 +115,4 @@ func delayOf(v verdict, try int, left time.Duration) (time.Duration, bool) {
 		return delay, true
 	}
 	return left / 2, left/2 >= minDelay
-}
-
-// later is a task for later.
-type later struct {
-	delay  time.Duration
-	reason string
-}
-
-func (l *later) Error() string {
-	return fmt.Sprintf("%s; again in %v", l.reason, l.delay.Round(time.Second))
-}
-
-// retryDelay tells asynq when. Other errors than ours are its own: a lease that ended.
-func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
-	var l *later
-	if errors.As(err, &l) {
-		return l.delay
-	}
-	return recoveredDelay
-}
-
-// final tells asynq what to do with a task whose mail has ended: what somebody may have to look at is archived, where
-// asynqmon shows it; what came too late, or was one too many, is dropped. The record has the outcome either way.
-func final(outcome record.State, reason string) error {
-	if outcome == record.Expired || outcome == record.Revoked || reason == reasonLimited {
-		return fmt.Errorf("%s: %s: %w", outcome, reason, asynq.RevokeTask)
-	}
-	return fmt.Errorf("%s: %s: %w", outcome, reason, asynq.SkipRetry)
 }

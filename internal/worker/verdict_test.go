@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
 	"testing"
 	"time"
 
-	"github.com/hibiken/asynq"
-
+	"example.com/securemail/internal/queue"
 	"example.com/securemail/internal/record"
 	"example.com/securemail/internal/submission"
 	"example.com/securemail/tasks"
@@ -21,29 +21,29 @@ func TestVerdict(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		err     error
-		reason  string
-		outcome record.State
+		reason  tasks.Reason
+		outcome tasks.State
 		counts  bool
-		trouble bool
+		alert   bool
 	}{
-		{"no such user", failure(submission.ScopeRecipient, true), reasonRecipient, record.Refused, false, false},
-		{"greylisting", failure(submission.ScopeRecipient, false), reasonRecipient, "", true, false},
-		{"content refused", failure(submission.ScopeMessage, true), reasonMessage, record.Refused, false, true},
-		{"content refused for now", failure(submission.ScopeMessage, false), reasonMessage, "", true, false},
-		{"quota", failure(submission.ScopeRelay, false), reasonRelay, "", false, false},
-		{"policy", failure(submission.ScopeRelay, true), reasonRelay, "", false, true},
-		{"stale password", failure(submission.ScopeCredentials, true), reasonCredentials, "", false, true},
-		{"connection refused", failure(submission.ScopeNetwork, false), reasonNetwork, "", false, false},
-		{"reply to the dot lost", &submission.Error{Scope: submission.ScopeNetwork, Phase: submission.PhaseDot, Ambiguous: true}, reasonUnconfirmed, "", true, false},
-		{"too late before the dot", &submission.Error{Scope: submission.ScopeCaller, Err: errTooLate}, reasonLate, record.Expired, false, false},
-		{"lock lost before the dot", &submission.Error{Scope: submission.ScopeCaller, Err: record.ErrLostLock}, reasonLocked, "", false, false},
-		{"stopped", &submission.Error{Scope: submission.ScopeCaller, Err: context.Canceled}, reasonStopping, "", false, false},
-		{"cannot be composed", &composeError{errors.New("x")}, reasonMessage, record.Refused, false, true},
-		{"key missing", fmt.Errorf("wrapped: %w", errNoKey), reasonKeyRing, "", false, true},
+		{"no such user", failure(submission.ScopeRecipient, true), tasks.ReasonRecipient, tasks.Refused, false, false},
+		{"greylisting", failure(submission.ScopeRecipient, false), tasks.ReasonRecipient, "", true, false},
+		{"content refused", failure(submission.ScopeMessage, true), tasks.ReasonMessage, tasks.Refused, false, true},
+		{"content refused for now", failure(submission.ScopeMessage, false), tasks.ReasonMessage, "", true, false},
+		{"quota", failure(submission.ScopeRelay, false), tasks.ReasonRelay, "", false, false},
+		{"policy", failure(submission.ScopeRelay, true), tasks.ReasonRelay, "", false, true},
+		{"stale password", failure(submission.ScopeCredentials, true), tasks.ReasonCredentials, "", false, true},
+		{"connection refused", failure(submission.ScopeNetwork, false), tasks.ReasonNetwork, "", false, false},
+		{"reply to the dot lost", &submission.Error{Scope: submission.ScopeNetwork, Phase: submission.PhaseDot, Ambiguous: true}, tasks.ReasonUnconfirmed, "", true, false},
+		{"too late before the dot", &submission.Error{Scope: submission.ScopeCaller, Err: errTooLate}, tasks.ReasonLate, tasks.Expired, false, false},
+		{"lock lost before the dot", &submission.Error{Scope: submission.ScopeCaller, Err: record.ErrLostLock}, tasks.ReasonLocked, "", false, false},
+		{"stopped", &submission.Error{Scope: submission.ScopeCaller, Err: context.Canceled}, tasks.ReasonStopping, "", false, false},
+		{"cannot be composed", &composeError{errors.New("x")}, tasks.ReasonMessage, tasks.Refused, false, true},
+		{"key missing", fmt.Errorf("wrapped: %w", errNoKey), tasks.ReasonKeyRing, "", false, true},
 	} {
 		v := verdictOf(test.err)
-		if v.reason != test.reason || v.outcome != test.outcome || v.counts != test.counts || v.trouble != test.trouble {
-			t.Errorf("%s: got %+v, want %s %q counts %v trouble %v", test.name, v, test.reason, test.outcome, test.counts, test.trouble)
+		if v.reason != test.reason || v.outcome != test.outcome || v.counts != test.counts || v.alert != test.alert {
+			t.Errorf("%s: got %+v, want %s %q counts %v alert %v", test.name, v, test.reason, test.outcome, test.counts, test.alert)
 		}
 		if v.outcome == "" && v.delay < time.Second {
 			t.Errorf("%s: tries again after %v", test.name, v.delay)
@@ -97,23 +97,6 @@ func TestLateIsTheLastFifth(t *testing.T) {
 	}
 }
 
-// TestWhatAsynqIsTold: a mail that is for later never runs into asynq's own limit, and one that has ended never comes back.
-func TestWhatAsynqIsTold(t *testing.T) {
-	l := &later{time.Minute, reasonNetwork}
-	if got := retryDelay(7, fmt.Errorf("wrapped: %w", l), nil); got != time.Minute {
-		t.Errorf("later: got %v, want 1m", got)
-	}
-	if got := retryDelay(7, asynq.ErrLeaseExpired, nil); got != recoveredDelay {
-		t.Errorf("a task whose lease ended: got %v, want %v", got, recoveredDelay)
-	}
-	for outcome, want := range map[record.State]error{record.Refused: asynq.SkipRetry, record.Unknown: asynq.SkipRetry,
-		record.Expired: asynq.RevokeTask, record.Revoked: asynq.RevokeTask} {
-		if !errors.Is(final(outcome, "x"), want) {
-			t.Errorf("%s: got %v, want %v", outcome, final(outcome, "x"), want)
-		}
-	}
-}
-
 func TestMask(t *testing.T) {
 	for address, want := range map[string]string{"alice@example.com": "a***@example.com", "a@example.com": "a***@example.com", "": ""} {
 		if got := mask(address); got != want {
@@ -122,10 +105,20 @@ func TestMask(t *testing.T) {
 	}
 }
 
-func TestTheOldestRedis(t *testing.T) {
-	for version, old := range map[string]bool{"5.0.14": true, "6.0.16": true, "6.2.0": false, "7.0.15": false, "10.1": false, "255.255.255": false, "": false, "x": false} {
-		if tooOld(version) != old {
-			t.Errorf("%q: got %v", version, !old)
+func TestEnded_ArchivesWhatAnOperatorMayLookAt(t *testing.T) {
+	for _, test := range []struct {
+		state  tasks.State
+		reason tasks.Reason
+		want   queue.Disposition
+	}{
+		{tasks.Refused, tasks.ReasonRecipient, queue.Archive(tasks.Refused, tasks.ReasonRecipient)},
+		{tasks.Unknown, tasks.ReasonUnconfirmed, queue.Archive(tasks.Unknown, tasks.ReasonUnconfirmed)},
+		{tasks.Expired, tasks.ReasonLate, queue.Drop(tasks.Expired, tasks.ReasonLate)},
+		{tasks.Revoked, tasks.ReasonRevoked, queue.Drop(tasks.Revoked, tasks.ReasonRevoked)},
+		{tasks.Refused, tasks.ReasonLimited, queue.Drop(tasks.Refused, tasks.ReasonLimited)},
+	} {
+		if got := ended(test.state, record.Result{Reason: test.reason}, nil).disposition; !reflect.DeepEqual(got, test.want) {
+			t.Errorf("%s, %s: got %v, want %v", test.state, test.reason, got, test.want)
 		}
 	}
 }

@@ -1,18 +1,18 @@
--- Hands an active TOTP over: whoever has its secret checks its codes from now on.
--- KEYS[1] the record
--- ARGV    token, retention in ms
+-- Hands an active TOTP over to the application, which checks its codes from now on.
+-- arguments: token, retention (ms)
 -- returns exported:<last time step that was accepted>, or the state that it is in instead
+local arg = named()
 local r = redis.call('HMGET', KEYS[1], 'cred', 'calls', 'step')
 local cred, calls = r[1], r[2] or ''
-local before = string.match(calls, ARGV[1] .. '=([%w:]+)')
+local before = replayed(calls, arg.token)
 if before then
-  return before -- the same call, repeated because its reply was lost
+  return before
 end
 if cred ~= 'active' then
   return cred or 'unknown'
 end
 local answer = 'exported:' .. r[3]
-redis.call('HSET', KEYS[1], 'cred', 'used', 'calls', ARGV[1] .. '=' .. answer .. ' ')
+redis.call('HSET', KEYS[1], 'cred', 'exported', 'calls', arg.token .. '=' .. answer .. ' ')
 redis.call('HDEL', KEYS[1], 'totp')
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+redis.call('PEXPIRE', KEYS[1], arg.retention)
 return answer

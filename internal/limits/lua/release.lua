@@ -1,0 +1,15 @@
+-- Gives back one message that reserve.lua counted and the relay was not given.
+-- KEYS[1] the relay's counters
+-- ARGV    interval between messages in us (0 for no limit)
+local hour = math.floor(redis.call('TIME')[1] / 3600)
+for _, field in ipairs({'h' .. hour, 'h' .. (hour - 1)}) do -- the hour may have changed since
+  if tonumber(redis.call('HGET', KEYS[1], field) or '0') > 0 then
+    redis.call('HINCRBY', KEYS[1], field, -1)
+    break
+  end
+end
+local tat, interval = redis.call('HGET', KEYS[1], 'tat'), tonumber(ARGV[1])
+if tat and interval > 0 then
+  redis.call('HSET', KEYS[1], 'tat', string.format('%.0f', tat - interval))
+end
+return 0

@@ -1,0 +1,35 @@
+-- What stands before every script of this package. KEYS[1] is the record of a mail, KEYS[2] its sealed mail, unless the
+-- script says otherwise.
+
+-- now returns Redis' own clock in ms.
+local function now()
+  local t = redis.call('TIME')
+  return t[1] * 1000 + math.floor(t[2] / 1000)
+end
+
+-- named returns the named arguments, and where the rest of ARGV begins: ARGV[1] is their number, name and value follow.
+local function named()
+  local arg, count = {}, tonumber(ARGV[1])
+  for i = 2, 2 * count, 2 do
+    arg[ARGV[i]] = ARGV[i + 1]
+  end
+  return arg, 2 * count + 2
+end
+
+-- has_ended reports whether a state is an outcome.
+local function has_ended(state)
+  return state == 'accepted' or state == 'refused' or state == 'expired' or state == 'revoked' or state == 'unknown'
+end
+
+-- begin_sending moves the record to another sending, and forgets the result of the one before.
+local function begin_sending(resends)
+  redis.call('HDEL', KEYS[1], 'reason', 'code', 'enhanced', 'relay', 'queue_id', 'accepted')
+  redis.call('HSET', KEYS[1], 'sending', resends, 'tries', 0)
+end
+
+-- replayed returns the answer that an earlier call with the same token got. A token comes again where a call is repeated
+-- because its reply was lost.
+local function replayed(calls, token)
+  return string.match(calls, token .. '=([%w:]+)')
+end
+

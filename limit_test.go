@@ -1,0 +1,54 @@
+package securemail_test
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+
+	"example.com/securemail"
+	"example.com/securemail/internal/limits"
+	"example.com/securemail/tasks"
+)
+
+// TestSendSaysWhereTheRecipientsLimitIsReached, where the client has the key ring. Without it the worker alone says so.
+func TestSendSaysWhereTheRecipientsLimitIsReached(t *testing.T) {
+	h := newFixture(t)
+	sender, err := securemail.NewClient(h.rdb)
+	h.must(err)
+	mails := limits.NewPerRecipient(h.redis)
+	for n := range tasks.MailsPerHour {
+		_, err := mails.Admit(t.Context(), h.counters(alice), limits.Sending{ID: fmt.Sprintf("mail%d", n), Kind: tasks.Key}, time.Now().Add(time.Hour))
+		h.must(err)
+	}
+	mail := tasks.Mail{Kind: tasks.Code, To: "alice@EXAMPLE.com"}
+	if _, err := h.client.Send(t.Context(), mail); !errors.Is(err, tasks.ErrLimited) {
+		t.Errorf("got %v, want ErrLimited", err)
+	}
+	// Who repeats a Send whose answer was lost learns that the mail was queued, though it filled the hour itself.
+	repeated := mail
+	repeated.IdempotencyKey = "1"
+	receipt, err := sender.Send(t.Context(), repeated)
+	h.must(err)
+	id := receipt.ID
+	h.must(h.client.Unlock(t.Context(), alice))
+	for n := range tasks.MailsPerHour - 1 {
+		_, err := mails.Admit(t.Context(), h.counters(alice), limits.Sending{ID: fmt.Sprintf("mail%d", n), Kind: tasks.Key}, time.Now().Add(time.Hour))
+		h.must(err)
+	}
+	_, err = mails.Admit(t.Context(), h.counters(alice), limits.Sending{ID: id, Kind: tasks.Code}, time.Now().Add(time.Hour))
+	h.must(err)
+	if again, err := h.client.Send(t.Context(), repeated); err != nil || again.ID != id {
+		t.Errorf("a mail that was sent: got %s, %v, want %s", again.ID, err, id)
+	}
+	if _, err := sender.Send(t.Context(), mail); err != nil {
+		t.Errorf("without the key ring: got %v", err)
+	}
+	if _, err := h.client.Send(t.Context(), tasks.Mail{Kind: tasks.Code, To: "bob@example.com"}); err != nil {
+		t.Errorf("another recipient: got %v", err)
+	}
+	h.must(h.client.Unlock(t.Context(), alice))
+	if _, err := h.client.Send(t.Context(), mail); err != nil {
+		t.Errorf("after Unlock: got %v", err)
+	}
+}

@@ -1,0 +1,54 @@
+package securemail
+
+import (
+	"fmt"
+	"time"
+
+	"example.com/securemail/internal/keyring"
+	"example.com/securemail/tasks"
+)
+
+// Option changes how a [Client] works.
+type Option func(*Client) error
+
+// WithKeyRingFile names the key ring, which [Client.Verify], [Client.Export] and [Client.Unlock] need. With it,
+// [Client.Send] returns at once that a recipient has had too many mails; without it only the worker refuses them. The
+// file is read again whenever it has changed. If it becomes invalid, the last valid keys stay in use.
+func WithKeyRingFile(path string) Option {
+	return func(c *Client) error {
+		ring, err := keyring.Open(path)
+		if err != nil {
+			return fmt.Errorf("securemail: WithKeyRingFile: %w", err)
+		}
+		c.ring = ring
+		return nil
+	}
+}
+
+// WithMaxLife sets how long a secret of one kind may live, which is also its default: 10 seconds at least. The workers
+// have the same setting, and refuse what is over theirs.
+func WithMaxLife(kind tasks.Kind, life time.Duration) Option {
+	return func(c *Client) error {
+		if _, known := c.lives[kind]; !known || life < tasks.MinLife {
+			return fmt.Errorf("securemail: WithMaxLife(%.20q, %v): the kind is unknown, or the life is under %v", kind, life, tasks.MinLife)
+		}
+		c.lives[kind] = life
+		return nil
+	}
+}
+
+// WithReplicas makes Send and Resend return only when n replicas of Redis have the task too, so that a failover to one
+// of them does not lose it. They try three times, wait for up to wait each time (1 ms to 2 s), and fail if there are
+// fewer replicas by then. The mail may have been queued nevertheless, so call again with the same IdempotencyKey.
+//
+// It costs a second round trip, and the time of the n-th replica. A replica has the task in memory; durability on its
+// disk depends on its appendfsync.
+func WithReplicas(n int, wait time.Duration) Option {
+	return func(c *Client) error {
+		if n < 1 || wait < time.Millisecond || wait > 2*time.Second {
+			return fmt.Errorf("securemail: WithReplicas(%d, %v): ask for 1 or more, and wait for 1ms to 2s", n, wait)
+		}
+		c.queue.WithReplicas(n, wait)
+		return nil
+	}
+}

@@ -1,0 +1,105 @@
+package securemail_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"example.com/securemail"
+	"example.com/securemail/internal/testserver"
+	"example.com/securemail/tasks"
+)
+
+// TestWithReplicasSendWaitsForThem and says so when there are too few.
+func TestWithReplicasSendWaitsForThem(t *testing.T) {
+	master, replica := testserver.StartRedis(t), testserver.StartRedis(t)
+	ctx := context.Background()
+	// A replica connects over TCP only.
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := listener.Addr().(*net.TCPAddr).Port
+	listener.Close()
+	for _, setting := range [][2]string{{"bind", "127.0.0.1"}, {"port", fmt.Sprint(port)}, {"repl-diskless-sync-delay", "0"}} {
+		if err := master.Client.ConfigSet(ctx, setting[0], setting[1]).Err(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hasty, err := securemail.NewClient(master.Client, securemail.WithReplicas(1, 20*time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := securemail.NewClient(master.Client, securemail.WithReplicas(1, 2*time.Second)) // however busy the machine is
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := tasks.Mail{Kind: tasks.Key, To: "alice@example.com", IdempotencyKey: "1"}
+	if _, err := hasty.Send(ctx, m); err == nil || errors.Is(err, tasks.ErrInvalid) {
+		t.Fatalf("without a replica: got %v, want trouble with Redis", err)
+	}
+
+	if err := replica.Client.Do(ctx, "REPLICAOF", "127.0.0.1", port).Err(); err != nil {
+		t.Fatal(err)
+	}
+	// The replica has to be there first; then the same mail is acknowledged.
+	limit := time.Now().Add(30 * time.Second)
+	for _, err = client.Send(ctx, m); err != nil && time.Now().Before(limit); _, err = client.Send(ctx, m) {
+	}
+	if err != nil {
+		t.Fatalf("with a replica: %v", err)
+	}
+	for i := range 50 {
+		receipt, err := client.Send(ctx, tasks.Mail{Kind: tasks.Code, To: fmt.Sprintf("m%d@example.com", i)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := replica.Client.Exists(ctx, "asynq:{"+tasks.QueueCodes+"}:t:"+receipt.ID).Val(); n != 1 {
+			t.Errorf("Send returned before the replica had the mail")
+		}
+	}
+}
+
+// TestAFailoverBetweenSendAndItsReplicasIsNoticed: the server that is asked for its replicas has never heard of the task.
+func TestAFailoverBetweenSendAndItsReplicasIsNoticed(t *testing.T) {
+	r := testserver.StartRedis(t)
+	r.Client.AddHook(forgetful{r.Client})
+	client, err := securemail.NewClient(r.Client, securemail.WithReplicas(1, time.Millisecond))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := client.Send(context.Background(), tasks.Mail{Kind: tasks.Key, To: "alice@example.com"}); err == nil || !strings.Contains(err.Error(), "failover") {
+		t.Errorf("got %v, want that a failover lost it", err)
+	}
+}
+
+// forgetful forgets everything before each pipeline, as the replica does that becomes master without having had it.
+type forgetful struct{ rdb *redis.Client }
+
+func (forgetful) DialHook(next redis.DialHook) redis.DialHook          { return next }
+func (forgetful) ProcessHook(next redis.ProcessHook) redis.ProcessHook { return next }
+
+func (f forgetful) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.ProcessPipelineHook {
+	return func(ctx context.Context, cmds []redis.Cmder) error {
+		for _, cmd := range cmds {
+			if cmd.Name() == "wait" {
+				f.rdb.FlushAll(ctx)
+			}
+		}
+		return next(ctx, cmds)
+	}
+}
+
+func TestWithReplicasRefusesWhatCannotBe(t *testing.T) {
+	for _, option := range []securemail.Option{securemail.WithReplicas(0, time.Second), securemail.WithReplicas(1, 0), securemail.WithReplicas(1, 3*time.Second)} {
+		if _, err := securemail.NewClient(testserver.StartRedis(t).Client, option); err == nil {
+			t.Error("got no error")
+		}
+	}
+}

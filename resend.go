@@ -1,0 +1,46 @@
+package securemail
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+
+	"example.com/securemail/tasks"
+)
+
+// Resend sends the mail again, with the same secret, expiry and count of wrong answers, so that it does not matter which
+// of the two mails arrives first. It needs nothing but the id. When it returns nil the mail is queued. Calling it again
+// while the mail is queued is nil too.
+//
+// Errors: [tasks.ErrStillSending] before the mail has ended; [tasks.ErrRejected] where the secret is dead, and it takes a
+// new mail; [tasks.ErrNotFound]. After any other error (Redis unavailable) calling again is safe.
+func (c *Client) Resend(ctx context.Context, id string) error {
+	if !tasks.ValidID(id) {
+		return tasks.ErrNotFound
+	}
+	kept, err := c.records.Kept(ctx, id)
+	if errors.Is(err, tasks.ErrNotFound) {
+		if _, err := c.queue.Find(id); !errors.Is(err, tasks.ErrNotFound) {
+			return cmp.Or(err, tasks.ErrStillSending)
+		}
+		kept, err = c.records.Kept(ctx, id) // a worker may have opened and ended it between the two looks
+	}
+	if err != nil {
+		return err
+	}
+	n := kept.Resends + 1
+	switch {
+	case len(kept.Sealed) == 0:
+		return fmt.Errorf("the mail cannot be sent again: %w", tasks.ErrRejected)
+	case kept.State == tasks.Queued:
+		n = kept.Resends // a repeated call: the task is in the queue, unless it was lost with the process
+	case !kept.State.Ended():
+		return tasks.ErrStillSending
+	}
+	// The task comes first. Whatever happens after it, a worker gives the sending its outcome.
+	if err := c.queue.Enqueue(ctx, tasks.Task{ID: id, Resends: n, Mail: tasks.Mail{Kind: kept.Kind}}); err != nil {
+		return err
+	}
+	return c.records.Resend(ctx, id, n)
+}

@@ -1,0 +1,52 @@
+package tasks
+
+import (
+	"errors"
+	"fmt"
+)
+
+var (
+	// ErrInvalid is returned for an invalid [Mail], [Ref] or task. Its text names each field that is wrong and how to
+	// fix it, and holds no address.
+	ErrInvalid = errors.New("invalid mail")
+
+	// ErrNewer is returned for a task that a newer version of this package wrote. Leave it for a newer worker.
+	ErrNewer = errors.New("the task is of a newer version")
+
+	// ErrNotFound is returned where no mail has this id, or its record is gone. A record lives until seven days after
+	// the secret's expiry, unless the workers' record_retention says otherwise.
+	ErrNotFound = errors.New("no mail with this id")
+
+	// ErrStillSending is returned for a resend of a mail that has not ended yet.
+	ErrStillSending = errors.New("the mail is still being sent")
+
+	// ErrLimited is returned where the recipient has had too many mails.
+	ErrLimited = fmt.Errorf("the recipient has had too many mails; the limits are %d an hour and %d a day", MailsPerHour, MailsPerDay)
+
+	// ErrRejected is returned for an answer that was not compared: the secret is expired, used, locked or revoked, no
+	// such mail exists, the mail went to another address or was for another purpose, or the recipient had too many
+	// wrong answers in 24 hours. The error does not tell these apart, because that helps an attacker more than a
+	// person. Tell people: "This code is no longer valid. Ask for a new one, and if that does not help, try again
+	// tomorrow."
+	ErrRejected = errors.New("there is nothing valid to check the answer against: the secret is expired, used or locked, or was never mailed")
+
+	// ErrKeyRing is returned where the key ring lacks the key that the secret was made with: this process reads
+	// another key ring than the workers, or the key was removed too early. The answer was not counted. An operator
+	// has to look at it.
+	ErrKeyRing = errors.New("the key ring does not have the key that this secret was made with")
+)
+
+// How many mails a recipient gets. The limits keep others from flooding a mailbox through us.
+const (
+	MailsPerHour = 10 // of all kinds
+	MailsPerDay  = 30 // of all kinds, in any 24 hours
+)
+
+// WrongError is returned for an answer that is not what was mailed. The answer was counted.
+type WrongError struct {
+	TriesLeft int // 0 when this was the last one: the secret is locked now
+}
+
+func (e *WrongError) Error() string {
+	return fmt.Sprintf("the answer is wrong; %d tries left", e.TriesLeft)
+}

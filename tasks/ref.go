@@ -1,0 +1,71 @@
+package tasks
+
+import (
+	"fmt"
+	"regexp"
+	"time"
+
+	"example.com/securemail/internal/mailaddr"
+)
+
+// Receipt is what Send returns for a mail that is in the queue.
+type Receipt struct {
+	// ID names the mail. Keep it where only the person's own session finds it: whatever has the id can ask about the
+	// mail.
+	ID        string
+	ExpiresAt time.Time // when the secret dies, UTC
+}
+
+// Ref says which secret an answer belongs to. Take all fields from the person's own session, never from the form.
+type Ref struct {
+	ID      string
+	Purpose string // as in the [Mail]; empty means "default"
+	To      string // as in the [Mail]
+}
+
+// String leaves out the address.
+func (r Ref) String() string { return "mail " + r.ID }
+
+// GoString is String, so that %#v shows no more.
+func (r Ref) GoString() string { return r.String() }
+
+// Canonical returns r as the mail has it. The error is [ErrInvalid] where To or Purpose could not be those of any mail,
+// or [ErrRejected] where ID could not; it holds no address.
+func (r Ref) Canonical() (Ref, error) {
+	to, err := mailaddr.Parse(r.To)
+	if err != nil {
+		return r, fmt.Errorf("%w: to: %w", ErrInvalid, err)
+	}
+	r.To = to.String()
+	if r.Purpose == "" {
+		r.Purpose = defaultPurpose
+	}
+	if !purposePattern.MatchString(r.Purpose) {
+		return r, fmt.Errorf("%w: purpose: %s", ErrInvalid, purposeForm)
+	}
+	if !ValidID(r.ID) {
+		return r, ErrRejected
+	}
+	return r, nil
+}
+
+var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{16,64}$`)
+
+// ValidID reports whether id could be that of a mail: 16 to 64 of a-z, A-Z, 0-9, underscore and hyphen. Keys in Redis
+// are made of it.
+func ValidID(id string) bool { return idPattern.MatchString(id) }
+
+// Exported is what an application needs to check the codes of a TOTP by itself.
+type Exported struct {
+	// Secret is the shared secret in base32 (RFC 4648 section 6) without padding, for SHA-1, 6 digits and 30 seconds.
+	Secret string
+	// LastStep is the time step of the last code that was accepted (T of RFC 6238 section 4.2). Accept only codes of
+	// later steps.
+	LastStep int64
+}
+
+// String leaves out the secret.
+func (e Exported) String() string { return "exported TOTP secret" }
+
+// GoString is String, so that %#v shows no more.
+func (e Exported) GoString() string { return e.String() }

@@ -1,0 +1,188 @@
+package securemail_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/securemail"
+	"example.com/securemail/internal/keyring"
+	"example.com/securemail/tasks"
+)
+
+const alice = "alice@example.com"
+
+// told is what an application can tell apart.
+func told(err error) string {
+	var wrong *tasks.WrongError
+	switch {
+	case err == nil:
+		return "right"
+	case errors.As(err, &wrong):
+		return fmt.Sprintf("wrong, %d left", wrong.TriesLeft)
+	case errors.Is(err, tasks.ErrRejected):
+		return "rejected"
+	case errors.Is(err, tasks.ErrInvalid):
+		return "invalid"
+	case errors.Is(err, tasks.ErrKeyRing):
+		return "key ring"
+	}
+	return "trouble: " + err.Error()
+}
+
+func TestARightAnswerCountsOnce(t *testing.T) {
+	h := newFixture(t)
+	for _, kind := range []tasks.Kind{tasks.Key, tasks.Code} {
+		a := h.mailed(kind, alice, "sign-in")
+		if got := h.credential(a.ID); got != tasks.CredentialLive {
+			t.Errorf("%s: got %s before an answer, want live", kind, got)
+		}
+		spelled := a
+		spelled.Typed = " " + strings.ToLower(strings.ReplaceAll(a.Typed, "-", " ")) + "\n"
+		for _, want := range []string{"right", "rejected"} {
+			if got := told(check(h.client, t.Context(), spelled)); got != want {
+				t.Errorf("%s: got %s, want %s", kind, got, want)
+			}
+		}
+		if got := h.credential(a.ID); got != tasks.CredentialVerified {
+			t.Errorf("%s: got %s, want used", kind, got)
+		}
+	}
+}
+
+func TestFiveMissesLock(t *testing.T) {
+	h := newFixture(t)
+	a := h.mailed(tasks.Code, alice, "sign-in")
+	for left := 4; left >= 0; left-- {
+		typed := wrong(a)
+		if left == 2 {
+			typed.Typed = "" // what cannot be an answer is a wrong one
+		}
+		if got, want := told(check(h.client, t.Context(), typed)), fmt.Sprintf("wrong, %d left", left); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	if got := told(check(h.client, t.Context(), a)); got != "rejected" {
+		t.Errorf("the right answer after five misses: got %s, want rejected", got)
+	}
+	if got := h.credential(a.ID); got != tasks.CredentialLocked {
+		t.Errorf("got %s, want locked", got)
+	}
+}
+
+// TestWhatIsNotTheSecretLooksLikeAnExpiredOne: what an answer is for is checked as strictly as the answer, and what is
+// wrong with it is not told.
+func TestWhatIsNotTheSecretLooksLikeAnExpiredOne(t *testing.T) {
+	h := newFixture(t)
+	a := h.mailed(tasks.Key, alice, "sign-in")
+	expired := h.mailed(tasks.Key, alice, "sign-in", -time.Second)
+	var text string
+	for _, test := range []struct {
+		name   string
+		change func(*answer)
+		want   string
+	}{
+		{"expired", func(a *answer) { *a = expired }, "rejected"},
+		{"unknown id", func(a *answer) { a.ID = "AAAAAAAAAAAAAAAAAAAAAAAAAA" }, "rejected"},
+		{"no id at all", func(a *answer) { a.ID = "r:0}" }, "rejected"},
+		{"another mail's id", func(a *answer) { a.ID = expired.ID }, "rejected"},
+		{"another address", func(a *answer) { a.To = "bob@example.com" }, "rejected"},
+		{"another spelling of the local part", func(a *answer) { a.To = "Alice@example.com" }, "rejected"},
+		{"another purpose", func(a *answer) { a.Purpose = "recovery" }, "rejected"},
+		{"the default purpose", func(a *answer) { a.Purpose = "" }, "rejected"},
+		{"no address", func(a *answer) { a.To = "alice" }, "invalid"},
+		{"no purpose that a mail can have", func(a *answer) { a.Purpose = "Sign In" }, "invalid"},
+		{"the same domain in other letters", func(a *answer) { a.To = "alice@EXAMPLE.com" }, "right"},
+	} {
+		answer := a
+		test.change(&answer)
+		err := check(h.client, t.Context(), answer)
+		if got := told(err); got != test.want {
+			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
+		}
+		if errors.Is(err, tasks.ErrRejected) && text == "" {
+			text = err.Error()
+		}
+		if errors.Is(err, tasks.ErrRejected) && err.Error() != text {
+			t.Errorf("%s: got the text %q, want that of an expired one", test.name, err)
+		}
+	}
+	if keys, err := h.redis.Keys(t.Context(), "*AAAAAAAAAA*").Result(); err != nil || len(keys) > 0 {
+		t.Errorf("checking an unknown id left %q, %v", keys, err)
+	}
+	if fmt.Sprintf("%v %+v %#v", a.Ref, a.Ref, a.Ref) != strings.Repeat(" mail "+a.ID, 3)[1:] {
+		t.Errorf("a reference prints as %v %+v %#v", a.Ref, a.Ref, a.Ref)
+	}
+}
+
+// TestATaskRewrittenToAnotherAddress: who can write Redis can have the mail sent elsewhere, and gets a secret that does
+// not pass for the expected one.
+func TestATaskRewrittenToAnotherAddress(t *testing.T) {
+	h := newFixture(t)
+	stolen := h.mailed(tasks.Key, "mallory@example.com", "sign-in")
+	stolen.To = alice
+	if got := told(check(h.client, t.Context(), stolen)); got != "rejected" {
+		t.Errorf("got %s, want rejected", got)
+	}
+	// And with a tag of the expected address, which takes the key ring to make.
+	ring, err := keyring.Load(h.ring)
+	h.must(err)
+	h.must(h.rdb.HSet(t.Context(), "securemail:{"+stolen.ID+"}", "to", addressTag(ring, stolen)).Err())
+	if got := told(check(h.client, t.Context(), stolen)); got != "wrong, 4 left" {
+		t.Errorf("with the expected address' tag: got %s, want wrong", got)
+	}
+}
+
+// TestUnknownExpiredAndWrongRunTheSameCommands: who watches the clock learns nothing from what they cost.
+func TestUnknownExpiredAndWrongRunTheSameCommands(t *testing.T) {
+	h := newFixture(t)
+	seen := new(commands)
+	h.rdb.AddHook(seen)
+	live, used := h.mailed(tasks.Code, alice, "sign-in"), h.mailed(tasks.Code, alice, "sign-in")
+	h.must(check(h.client, t.Context(), used)) // loads the scripts
+	unknown, address, purpose := live, live, live
+	unknown.ID, address.To, purpose.Purpose = strings.Repeat("0", 26), "bob@example.com", "recovery"
+	var first []string
+	for name, a := range map[string]answer{"wrong": wrong(live), "unknown": unknown, "used": used, "another address": address,
+		"another purpose": purpose, "expired": h.mailed(tasks.Code, alice, "sign-in", -time.Second)} {
+		seen.take()
+		check(h.client, t.Context(), a)
+		got := seen.take()
+		if first == nil {
+			first = got
+		}
+		if len(got) != 4 || !slices.Equal(got, first) {
+			t.Errorf("%s: got the commands %q, another answer %q", name, got, first)
+		}
+	}
+}
+
+func TestAnUnknownKeyIDIsNoMiss(t *testing.T) {
+	h := newFixture(t)
+	a := h.mailed(tasks.Code, alice, "sign-in")
+	h.must(h.rdb.HSet(t.Context(), "securemail:{"+a.ID+"}", "kid", "k-gone").Err())
+	for range 30 {
+		err := check(h.client, t.Context(), wrong(a))
+		if told(err) != "key ring" || !strings.Contains(err.Error(), "k-gone") {
+			t.Fatalf("got %v, want ErrKeyRing and the key's id", err)
+		}
+	}
+	if misses := h.misses(alice); misses != 0 {
+		t.Errorf("%d misses are counted, want none", misses)
+	}
+}
+
+func TestAClientThatOnlySendsCannotCheck(t *testing.T) {
+	h := newFixture(t)
+	client, err := securemail.NewClient(h.rdb)
+	h.must(err)
+	if err := check(client, t.Context(), answer{}); err == nil || !strings.Contains(err.Error(), "WithKeyRingFile") {
+		t.Errorf("got %v, want an error that names WithKeyRingFile", err)
+	}
+	if _, err := securemail.NewClient(h.rdb, securemail.WithKeyRingFile(h.ring+"-not")); err == nil {
+		t.Error("a key ring that is not there was taken")
+	}
+}
