@@ -83,8 +83,12 @@ func checkRelays(ctx context.Context, c config.Config) (string, error) {
 	defer set.Close()
 	var said []string
 	var errs []error
+	list := c.RelayList()
 	for i, result := range set.Check(ctx) {
 		said, errs = append(said, describeCheck(relays[i], result.Info)), append(errs, result.Err)
+		if advice := list[i].Advice(); advice != "" {
+			said = append(said, advice)
+		}
 	}
 	return strings.Join(said, "\n                "), errors.Join(errs...)
 }

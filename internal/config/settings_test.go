@@ -337,3 +337,44 @@ relays:
 		t.Errorf("got %+v", list)
 	}
 }
+
+// TestProvider_FillsInWhatIsKnown: a login and the provider's name are all that an operator needs.
+func TestProvider_FillsInWhatIsKnown(t *testing.T) {
+	all := config.Providers()
+	if len(all) < 15 {
+		t.Fatalf("got %d providers", len(all))
+	}
+	for provider, known := range all {
+		env := []string{"SECUREMAIL_SMTP_PROVIDER=" + provider, "SECUREMAIL_FROM=shop@shop.example", "SECUREMAIL_KEYRING_FILE=ring",
+			"SECUREMAIL_SMTP_PASSWORD=secret"}
+		if known.Username == "" {
+			env = append(env, "SECUREMAIL_SMTP_USERNAME=shop@shop.example")
+		}
+		if known.Host == "" {
+			if _, err := config.Load(config.Worker, "", env, nil); err == nil || !strings.Contains(err.Error(), known.HostHint) {
+				t.Errorf("%s: got %v, want a hint at the host", provider, err)
+			}
+			env = append(env, "SECUREMAIL_SMTP_HOST=smtp.shop.example")
+		}
+		c, err := config.Load(config.Worker, "", env, nil)
+		if err != nil {
+			t.Errorf("%s: %v", provider, err)
+			continue
+		}
+		if c.SMTP.Host == "" || c.SMTP.Port != known.Port || c.SMTP.TLS == "" || c.SMTP.Username == "" {
+			t.Errorf("%s: got %s:%d %s as %s", provider, c.SMTP.Host, c.SMTP.Port, c.SMTP.TLS, c.SMTP.Username)
+		}
+		if c.SMTP.Advice() == "" || known.Login == "" {
+			t.Errorf("%s: nothing is said of what it does with a message, or of its login", provider)
+		}
+		for _, line := range c.SMTP.Headers() {
+			if name, value, found := strings.Cut(line, ": "); !found || !strings.HasPrefix(name, "X-") || value == "" || len(line) > 998 {
+				t.Errorf("%s: %q is no header line", provider, line)
+			}
+		}
+		if _, err := config.Load(config.Worker, "", slices.DeleteFunc(env, func(s string) bool { return strings.Contains(s, "PASSWORD") }), nil); err == nil ||
+			!strings.Contains(err.Error(), known.Login) {
+			t.Errorf("%s: without a password: got %v, want where it comes from", provider, err)
+		}
+	}
+}

@@ -8,8 +8,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"example.com/securemail/internal/secret"
 )
 
 // The two ways in which a submission session is protected (RFC 8314 section 3). There is no third.
@@ -20,22 +18,6 @@ const (
 
 // maxRelays keeps a try that fails over from one to the next within what asynq gives a handler.
 const maxRelays = 4
-
-// provider is what is known of a mail provider's submission server.
-type provider struct {
-	name     string
-	host     string
-	port     int
-	tokenURL string
-	login    string // how to get a password there
-}
-
-var providers = map[string]provider{
-	"gmail": {"Gmail", "smtp.gmail.com", 465, "https://oauth2.googleapis.com/token",
-		"Gmail needs an app password (Google account, Security, 2-Step Verification, App passwords), or oauth2"},
-	"microsoft365": {"Microsoft 365", "smtp.office365.com", 587, "https://login.microsoftonline.com/common/oauth2/v2.0/token",
-		"Microsoft 365 needs oauth2, and SMTP AUTH allowed for the mailbox"},
-}
 
 // NamedRelay is one relay with its name, as [Config.RelayList] returns it.
 type NamedRelay struct {
@@ -96,7 +78,7 @@ func (c *Config) completeRelays(wrong func(key, format string, args ...any)) {
 func (s *SMTP) complete(prefix string, report func(key, format string, args ...any)) {
 	wrong := func(key, format string, args ...any) { report(prefix+key, format, args...) }
 	s.completeProvider(wrong)
-	if s.Host == "" {
+	if s.Host == "" && s.Provider == "" {
 		wrong("host", "name the submission server, or set %sprovider", prefix)
 	}
 	implied := map[int]string{465: ImplicitTLS, 587: StartTLS}[s.Port]
@@ -129,40 +111,6 @@ func (s *SMTP) complete(prefix string, report func(key, format string, args ...a
 	}
 	if s.PerDay < 0 {
 		wrong("per_day", "%d is not 0 (no limit) or more", s.PerDay)
-	}
-}
-
-func (s *SMTP) completeProvider(wrong func(key, format string, args ...any)) {
-	known, found := providers[s.Provider]
-	if !found {
-		if s.Provider != "" {
-			wrong("provider", "%q is not known; leave it out, or use gmail or microsoft365", s.Provider)
-		}
-		return
-	}
-	if s.Host == "" {
-		s.Host = known.host
-	}
-	if s.Port == 0 {
-		s.Port = known.port
-	}
-	if s.Provider == "gmail" { // Google shows an app password in four groups, and people paste what they see
-		s.Password = secret.New(strings.ReplaceAll(s.Password.Reveal(), " ", ""))
-	}
-	if s.UsesOAuth2() && s.OAuth2TokenURL == "" {
-		s.OAuth2TokenURL = known.tokenURL
-	}
-	if !strings.Contains(s.Username, "@") {
-		wrong("username", "for %s it is the whole address of the account", known.name)
-	}
-	if s.Password.IsZero() && !s.UsesOAuth2() {
-		wrong("password", "%s", known.login)
-	}
-	if s.Provider == "gmail" && s.PerDay == 0 { // support.google.com/a/answer/166852: messages a day
-		s.PerDay = 2000
-		if _, domain, _ := strings.Cut(strings.ToLower(s.Username), "@"); domain == "gmail.com" || domain == "googlemail.com" {
-			s.PerDay = 500
-		}
 	}
 }
 
