@@ -15,6 +15,9 @@ const (
 	maxLocalPart = 64
 	maxDomain    = 253 // 255 on the wire of DNS, which leaves 253 characters (RFC 1035 section 2.3.4)
 	maxAddress   = 254
+	// maxInput bounds what is looked at: a local part, and a domain whose 253 characters take 4 bytes each. Converting
+	// a domain takes time that grows with the square of its length.
+	maxInput = maxLocalPart + 1 + 4*maxDomain
 )
 
 // Address is one address in its canonical form. Only [Parse] makes one. The zero value is no address.
@@ -74,6 +77,9 @@ func (a Address) Masked() string {
 }
 
 func checkCharacters(address string) error {
+	if len(address) > maxInput {
+		return errors.New("it is longer than 254 characters")
+	}
 	if !utf8.ValidString(address) {
 		return errors.New("it is not valid UTF-8")
 	}

@@ -117,3 +117,15 @@ func TestAddress_Parts(t *testing.T) {
 		}
 	}
 }
+
+// TestParse_DoesNotConvertLongDomains: punycode of 35 KB took seconds of CPU, for anybody who could name an address.
+func TestParse_DoesNotConvertLongDomains(t *testing.T) {
+	address := "a@" + strings.Repeat("ü", 500_000) + ".example"
+	if allocs := testing.AllocsPerRun(10, func() {
+		if _, err := Parse(address); err == nil || !strings.Contains(err.Error(), "longer than 254") {
+			t.Errorf("got %v, want that it is too long", err)
+		}
+	}); allocs > 5 {
+		t.Errorf("%v allocations, want none that grow with the address", allocs)
+	}
+}
