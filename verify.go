@@ -18,8 +18,12 @@ import (
 //
 // typed may be in any case, with any spaces and hyphens. It needs [WithKeyRingFile].
 //
-// A secret is locked after 5 wrong answers, an active TOTP after 100 in a row. 20 wrong answers in 24 hours to one
-// recipient and purpose, over any number of mails, make all further answers rejected; [Client.Unlock] lifts that.
+// A secret is locked after 5 wrong answers, an active TOTP after 100 in a row. In 24 hours, over any number of mails to one
+// recipient, 20 wrong answers for one purpose, or 60 for all purposes, make all further answers rejected;
+// [Client.Unlock] lifts that. TOTPs are counted apart from codes and keys, 20 for one purpose.
+//
+// When ctx ends, Verify still finishes what it began, within 5 seconds: an answer that was compared is counted, and one
+// that was not costs nothing.
 //
 // Errors: a [*tasks.WrongError] for a wrong answer, which was counted; [tasks.ErrRejected] where there is nothing valid
 // to compare with; [tasks.ErrInvalid] where To or Purpose could not be those of any mail; [tasks.ErrKeyRing]. After any
@@ -42,7 +46,7 @@ func (c *Client) Verify(ctx context.Context, ref tasks.Ref, typed string) error 
 	}
 	result, step, err := c.compare(ring, answer, ref, typed)
 	if err != nil {
-		return errors.Join(err, c.records.CancelVerify(ctx, answer))
+		return err
 	}
 	outcome, err := c.records.FinishVerify(ctx, answer, result, step)
 	switch {

@@ -47,12 +47,12 @@
 // Revoke also ends a mail that is queued or deferred. The mail of a dead credential is not sent any more: the next Open
 // ends it, as accepted if the credential was verified, because then it was evidently mailed.
 //
-// An answer takes two round trips. [Store.BeginVerify] reads the record and reserves a place in the recipient's counter.
-// The caller compares. [Store.FinishVerify] checks the state, counts the miss or uses the credential up, and releases
-// the reservation unless the answer was wrong. Because the place is reserved first and one script finishes, no number of
-// parallel answers gets more comparisons than the limits, and exactly one of all right answers succeeds. A call that
-// go-redis repeats because its reply was lost carries the token of the first one and gets the same answer. Where a
-// process dies in between, the reservation stays.
+// An answer takes two round trips. [Store.BeginVerify] reads the record and the recipient's counters, and changes nothing.
+// The caller compares. [Store.FinishVerify] gives the answer its place in the counters, and counts the miss or uses the
+// credential up. An answer that finds the counters full has no result, right or wrong. So no number of parallel answers
+// gets more results than the limits, answers in progress keep nobody else out, and exactly one of all right answers
+// succeeds. A call that go-redis repeats because its reply was lost carries the token of the first one and gets the same
+// answer.
 //
 // # The send lock
 //

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -16,11 +17,16 @@ import (
 
 // How often an answer may be wrong.
 const (
-	MaxMisses          = 5              // of one credential, which is then locked
-	MaxMissesActive    = 100            // in a row of an active TOTP, which is then locked (NIST SP 800-63B-4 section 3.2.2)
-	MaxRecipientMisses = 20             // of one recipient and purpose, across mails, in any MissWindow
-	MissWindow         = 24 * time.Hour // also how long the reservation of an answer stays whose process died
+	MaxMisses       = 5   // of one credential, which is then locked
+	MaxMissesActive = 100 // in a row of an active TOTP, which is then locked (NIST SP 800-63B-4 section 3.2.2)
+	// Of one recipient, across mails, in any MissWindow. TOTPs are counted apart from codes and keys.
+	MaxRecipientMisses    = 20 // of one purpose
+	MaxRecipientMissesAll = 60 // of all purposes, codes and keys alone
+	MissWindow            = 24 * time.Hour
 )
+
+// finishTime bounds what ends an answer once it has been compared, whatever the caller's context does.
+const finishTime = 5 * time.Second
 
 // Comparison is the result of comparing an answer with the secret.
 type Comparison string
@@ -31,7 +37,7 @@ const (
 	NotCompared Comparison = "none" // there is no such credential, or it is not the one that was asked for
 )
 
-// Answer is one answer in progress: it has a place in the recipient's counter, and is not finished.
+// Answer is one answer in progress.
 type Answer struct {
 	ID      string
 	Purpose string // of the mail, as are the others below; empty where there is no record
@@ -42,11 +48,11 @@ type Answer struct {
 	Digits  int
 	TOTP    []byte // the sealed secret; empty for the other kinds
 	Live    bool   // the credential can be verified, as of when the record was read
-	Limited bool   // the recipient's counter is full, so the answer must not be compared
+	Limited bool   // the recipient has had too many wrong answers, so this one must not be compared
 
-	counters    string
-	reservation string // the field of the counters that holds this call's place
-	token       string
+	counters string
+	purpose  string // of the question
+	token    string
 }
 
 // Outcome is how an answer ended. Where it is neither right nor wrong, there was nothing to compare with: the credential
@@ -58,45 +64,43 @@ type Outcome struct {
 
 var (
 	verifyBeginScript  = script("verify_begin")
+	verifyCountScript  = script("verify_count")
 	verifyFinishScript = script("verify_finish")
 )
 
-// BeginVerify reads the record of id and reserves a place in the counter of a recipient and purpose, in one round trip.
-// counters is the key of the recipient's counters (limits.RecipientKey). Where a process dies before it calls
-// [Store.FinishVerify], the reservation stays.
+// BeginVerify reads the record of id and how many wrong answers a recipient has given for a purpose, in one round trip. It
+// changes nothing. counters is the key of the recipient's counters (limits.RecipientKey).
 func (s *Store) BeginVerify(ctx context.Context, id, counters, purpose string) (*Answer, error) {
-	prefix := "m:" + purpose + ":"
-	a := &Answer{ID: id, token: rand.Text(), counters: counters}
-	a.reservation = prefix + a.token
-	keys, args := []string{counters}, named("field", a.reservation, "prefix", prefix, "most", MaxRecipientMisses, "window", MissWindow.Milliseconds())
-
+	a := &Answer{ID: id, token: rand.Text(), counters: counters, purpose: purpose}
+	keys, args := []string{counters}, named("purpose", purpose, "window", MissWindow.Milliseconds())
 	var read *redis.SliceCmd
-	var reply []int64
+	var misses []int64
 	err := repeat(ctx, func() (err error) {
 		// The two keys are in different slots of a Cluster, which a pipeline may span and a script may not.
 		pipe := s.rdb.Pipeline()
 		read = pipe.HMGet(ctx, recordKey(id), answerFields...)
-		reserve := verifyBeginScript.EvalSha(ctx, pipe, keys, args...)
+		count := verifyBeginScript.EvalSha(ctx, pipe, keys, args...)
 		pipe.Exec(ctx) // every command has its own error
-		if redis.HasErrorPrefix(reserve.Err(), "NOSCRIPT") {
-			reserve = verifyBeginScript.Eval(ctx, s.rdb, keys, args...)
+		if redis.HasErrorPrefix(count.Err(), "NOSCRIPT") {
+			count = verifyBeginScript.Eval(ctx, s.rdb, keys, args...)
 		}
-		reply, err = reserve.Int64Slice()
+		misses, err = count.Int64Slice()
 		return errors.Join(err, read.Err())
 	})
 	if err != nil {
-		if reply != nil { // on a Cluster one can fail without the other; nothing was compared
-			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
-			defer cancel()
-			s.CancelVerify(ctx, a)
-		}
-		return nil, fmt.Errorf("read the record and the recipient's counter: %w", err)
+		return nil, fmt.Errorf("read the record and the recipient's counters: %w", err)
 	}
-	a.Limited = reply[0] == 0
-	return a, a.scan(read, reply[1])
+	if err := a.scan(read, misses[0]); err != nil {
+		return nil, err
+	}
+	a.Limited = misses[1] >= MaxRecipientMisses || misses[2] >= MaxRecipientMissesAll
+	if a.Kind == tasks.TOTP {
+		a.Limited = misses[3] >= MaxRecipientMisses
+	}
+	return a, nil
 }
 
-// Read reads what BeginVerify reads, as of now, and reserves nothing.
+// Read reads what BeginVerify reads of the record, as of now.
 func (s *Store) Read(ctx context.Context, id string, now time.Time) (*Answer, error) {
 	a := &Answer{ID: id}
 	return a, a.scan(s.rdb.HMGet(ctx, recordKey(id), answerFields...), now.UnixMilli())
@@ -130,39 +134,68 @@ func (a *Answer) scan(read *redis.SliceCmd, now int64) error {
 	return nil
 }
 
-// FinishVerify writes down the result of the comparison, and releases the reservation unless the answer was wrong. It
-// sends the same commands whatever the result. A right answer may find that another one came first. step is the time
-// step of a right TOTP code, otherwise 0.
+// FinishVerify writes down the result of the comparison: the recipient's counters and the credential count a wrong answer,
+// and the credential is used up by a right one. It sends the same commands whatever the result. A right answer may find
+// that another one came first, or that the recipient's counters were filled meanwhile.
 //
-// On a Cluster the two commands reach different servers. The reservation of a right answer is then released even if the
-// other server is unreachable; an answer that is right has guessed nothing.
+// It ends what it began even if ctx ends: an answer that was compared is counted. On a Cluster the two commands reach
+// different servers, and one can fail without the other. Then nobody learns the result.
 func (s *Store) FinishVerify(ctx context.Context, a *Answer, result Comparison, step int64) (Outcome, error) {
-	release := a.reservation
-	if result == Wrong {
-		release = "-" // a field that is never there
-	}
-	args := named("token", a.token, "result", string(result), "step", step, "misses", MaxMisses, "misses_active", MaxMissesActive,
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTime)
+	defer cancel()
+	count := a.countArgs(result)
+	finish := named("token", a.token, "result", string(result), "step", step, "misses", MaxMisses, "misses_active", MaxMissesActive,
 		"retention", s.retention.Milliseconds())
+	var place bool
 	var text string
-	err := repeat(ctx, func() (err error) {
+	err := repeat(ctx, func() error {
 		pipe := s.rdb.Pipeline()
-		finish := verifyFinishScript.EvalSha(ctx, pipe, keysOf(a.ID), args...)
-		pipe.HDel(ctx, a.counters, release)
-		pipe.Exec(ctx) // a reservation that could not be released stays: the limit errs on the strict side
-		if redis.HasErrorPrefix(finish.Err(), "NOSCRIPT") {
-			finish = verifyFinishScript.Eval(ctx, s.rdb, keysOf(a.ID), args...)
+		counted := verifyCountScript.EvalSha(ctx, pipe, []string{a.counters}, count...)
+		finished := verifyFinishScript.EvalSha(ctx, pipe, keysOf(a.ID), finish...)
+		pipe.Exec(ctx) // every command has its own error
+		if redis.HasErrorPrefix(counted.Err(), "NOSCRIPT") {
+			counted = verifyCountScript.Eval(ctx, s.rdb, []string{a.counters}, count...)
 		}
-		text, err = finish.Text()
+		var err error
+		if place, err = counted.Bool(); err == nil && place && redis.HasErrorPrefix(finished.Err(), "NOSCRIPT") {
+			finished = verifyFinishScript.Eval(ctx, s.rdb, keysOf(a.ID), finish...)
+		}
+		if !place {
+			return err
+		}
+		text, err = finished.Text()
 		return err
 	})
 	if err != nil {
 		return Outcome{}, fmt.Errorf("finish the answer: %w", err)
 	}
+	if !place {
+		return Outcome{}, nil
+	}
 	out := readOutcome(text)
-	if result == Wrong && !out.Wrong {
-		s.CancelVerify(ctx, a) // the credential died meanwhile, and the answer learns nothing
+	if result == Wrong && !out.Wrong { // the credential died meanwhile, and the answer learns nothing
+		s.rdb.HDel(ctx, a.counters, a.field()) // where that fails it stays counted, which errs on the strict side
 	}
 	return out, nil
+}
+
+// group is the beginning of the fields that count this answer: TOTPs are counted apart.
+func (a *Answer) group() string {
+	if a.Kind == tasks.TOTP {
+		return "t:"
+	}
+	return "m:"
+}
+
+func (a *Answer) field() string { return a.group() + a.purpose + ":" + a.token }
+
+func (a *Answer) countArgs(result Comparison) []any {
+	all := MaxRecipientMissesAll
+	if a.Kind == tasks.TOTP {
+		all = math.MaxInt32 // TOTPs have no limit over all purposes
+	}
+	return named("result", string(result), "field", a.field(), "group", a.group(), "prefix", a.group()+a.purpose+":",
+		"most", MaxRecipientMisses, "most_all", all)
 }
 
 // readOutcome reads what verify_finish.lua returns.
@@ -176,14 +209,6 @@ func readOutcome(text string) Outcome {
 		return Outcome{Wrong: true, TriesLeft: left}
 	}
 	return Outcome{}
-}
-
-// CancelVerify releases the reservation of an answer that cannot be compared.
-func (s *Store) CancelVerify(ctx context.Context, a *Answer) error {
-	if err := s.rdb.HDel(ctx, a.counters, a.reservation).Err(); err != nil {
-		return fmt.Errorf("release the reservation: %w", err)
-	}
-	return nil
 }
 
 // repeat calls send again after a broken connection, up to three times in all. go-redis itself repeats after some breaks

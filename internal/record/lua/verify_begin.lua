@@ -1,25 +1,21 @@
--- Reserves a place for one answer in the counter of a recipient and purpose. It is reserved before the answer is compared,
--- so that no number of parallel answers gets more comparisons than the limit.
+-- Counts the wrong answers of a recipient. What is being compared at this moment is none.
 -- KEYS[1] the recipient's counters
--- arguments: field (of this call, m:<purpose>:<token>), prefix (of the fields of this purpose), most (answers), window (ms)
--- returns {1 if there was a place, now in ms}
+-- arguments: purpose, window (ms)
+-- returns {now in ms, those to codes and keys of the purpose, of all purposes, those to TOTPs of the purpose}
 local arg = named()
 local time = now()
-local fields, count, reserved = redis.call('HGETALL', KEYS[1]), 0, false
+local fields, code, codes, totp = redis.call('HGETALL', KEYS[1]), 0, 0, 0
 for i = 1, #fields, 2 do
-  if string.sub(fields[i], 1, 2) == 'm:' and tonumber(fields[i + 1]) <= time - arg.window then
+  local group, purpose = string.match(fields[i], '^([mt]):([^:]*):')
+  if group and tonumber(fields[i + 1]) <= time - arg.window then
     redis.call('HDEL', KEYS[1], fields[i])
-  elseif fields[i] == arg.field then
-    reserved = true -- the same call, repeated because its reply was lost
-  elseif string.sub(fields[i], 1, #arg.prefix) == arg.prefix then
-    count = count + 1
+  elseif group == 'm' then
+    codes = codes + 1
+    if purpose == arg.purpose then
+      code = code + 1
+    end
+  elseif group == 't' and purpose == arg.purpose then
+    totp = totp + 1
   end
 end
-if not reserved then
-  if count >= tonumber(arg.most) then
-    return {0, time}
-  end
-  redis.call('HSET', KEYS[1], arg.field, time)
-  redis.call('PEXPIRE', KEYS[1], 90000000) -- 25 hours
-end
-return {1, time}
+return {time, code, codes, totp}
