@@ -27,6 +27,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"example.com/securemail/internal/dev"
+	"example.com/securemail/internal/harness"
 	"example.com/securemail/internal/testserver"
 )
 
@@ -107,7 +108,7 @@ func startOldRelay(ts *testscript.TestScript, _ bool, args []string) {
 			if err != nil {
 				return
 			}
-			conn.SetDeadline(time.Now().Add(patience))
+			conn.SetDeadline(time.Now().Add(harness.ScriptTime))
 			serving.Go(func() { serve(conn) })
 		}
 	})
