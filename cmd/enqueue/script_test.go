@@ -24,8 +24,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"enqueue": main})
 }
 
-// TestEnqueue_RunsScripts runs each of testdata/*.txtar. Besides the commands of [harness.Scripts] a script has the
-// functions below.
+// TestEnqueue_RunsScripts runs each of testdata/*.txtar. Besides the commands of [harness.Scripts]
+// a script has the functions below.
 func TestEnqueue_RunsScripts(t *testing.T) {
 	harness.Scripts(t, "worker", func(env *testscript.Env) error {
 		env.Setenv("NEWLINE", "\n") // a script cannot write one in a line
@@ -40,7 +40,8 @@ func TestEnqueue_RunsScripts(t *testing.T) {
 	})
 }
 
-// exits is [harness.Exits] for a program that must end within ten seconds, because a person waits at the terminal.
+// exits is [harness.Exits] for a program that must end within ten seconds, because a person waits
+// at the terminal.
 func exits(ts *testscript.TestScript, neg bool, args []string) {
 	begun := time.Now()
 	harness.Exits(ts, neg, args)
@@ -49,8 +50,9 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 	}
 }
 
-// misuse ARGUMENT... runs enqueue, which has to call this wrong use: exit code 2, nothing on standard output, an error
-// without the address (those in the scripts contain "canary"), and nothing at all written to Redis.
+// misuse ARGUMENT... runs enqueue and expects wrong use: exit code 2, nothing on standard output,
+// an error that does not hold "canary", which is in every address of the scripts, and no key in
+// Redis.
 func misuse(ts *testscript.TestScript, _ bool, args []string) {
 	exits(ts, false, append([]string{"2", "enqueue"}, args...))
 	if out := ts.ReadFile("stdout"); out != "" {
@@ -60,11 +62,12 @@ func misuse(ts *testscript.TestScript, _ bool, args []string) {
 		ts.Fatalf("standard error is empty or repeats the address: %q", text)
 	}
 	if server, ok := ts.Value("redis").(*miniredis.Miniredis); !ok || len(server.Keys()) > 0 {
-		ts.Fatalf("Redis is not there, or something was written to it")
+		ts.Fatalf("there is no Redis, or it has keys")
 	}
 }
 
-// startRedis starts a Redis that no worker serves, and makes it the one of the settings. With an argument it wants that password.
+// startRedis [PASSWORD] starts a Redis without a worker, and puts it into the settings. It requires
+// the password if one is given.
 func startRedis(ts *testscript.TestScript, _ bool, args []string) {
 	server := miniredis.NewMiniRedis()
 	ts.Check(server.Start())
@@ -76,7 +79,8 @@ func startRedis(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("SECUREMAIL_REDIS_URL", "redis://"+server.Addr())
 }
 
-// dev runs worker dev until the script ends, and makes its Redis the one of the settings. $INBOX is its inbox.
+// dev runs `worker dev` until the script ends, and puts its Redis into the settings. $INBOX is its
+// inbox.
 func dev(ts *testscript.TestScript, _ bool, _ []string) {
 	t := ts.Value("t").(testing.TB)
 	out, err := os.Create(ts.MkAbs("dev.out"))
@@ -100,7 +104,7 @@ func dev(ts *testscript.TestScript, _ bool, _ []string) {
 	harness.Await(ts, false, []string{"dev.out", `^Inbox +(http://\S+)`, "INBOX"})
 }
 
-// get URL prints what a server answers.
+// get URL requests a page, which must exist, and prints it.
 func get(ts *testscript.TestScript, _ bool, args []string) {
 	client := http.Client{Timeout: harness.ScriptTime}
 	response, err := client.Get(args[0])
@@ -113,7 +117,8 @@ func get(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Check(err)
 }
 
-// jsonLines wants standard output to be one JSON object a line, and prints their members one a line, as state=accepted.
+// jsonLines requires standard output to be one JSON object a line, and prints each member on a
+// line, such as state=accepted.
 func jsonLines(ts *testscript.TestScript, _ bool, _ []string) {
 	for line := range bytes.Lines([]byte(ts.ReadFile("stdout"))) {
 		var object map[string]any

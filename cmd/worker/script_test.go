@@ -19,8 +19,8 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"worker": main})
 }
 
-// TestWorker_RunsScripts runs each of testdata/*.txtar. Besides the commands of [harness.Scripts] a script has the
-// functions below and those of relays_test.go.
+// TestWorker_RunsScripts runs each of testdata/*.txtar. Besides the commands of [harness.Scripts] a
+// script has the functions below and those of relays_test.go.
 func TestWorker_RunsScripts(t *testing.T) {
 	harness.Scripts(t, "enqueue", func(env *testscript.Env) error {
 		env.Setenv("SECUREMAIL_ADMIN_ADDR", "127.0.0.1:0")
@@ -37,7 +37,7 @@ func TestWorker_RunsScripts(t *testing.T) {
 	})
 }
 
-// get STATUS URL asks a server until it answers with that status, and prints the answer.
+// get STATUS URL requests a page until the response has that status, and prints the body.
 func get(ts *testscript.TestScript, _ bool, args []string) {
 	client := http.Client{Timeout: harness.ScriptTime}
 	for deadline := time.Now().Add(harness.ScriptTime); ; time.Sleep(5 * time.Millisecond) {
@@ -56,13 +56,14 @@ func get(ts *testscript.TestScript, _ bool, args []string) {
 	}
 }
 
-// startRedis starts a real redis-server with further arguments, and makes it the one of the settings.
+// startRedis ARGUMENT... starts a real redis-server with these arguments, and puts it into the
+// settings.
 func startRedis(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("SECUREMAIL_REDIS_URL", testserver.StartRedis(ts.Value("t").(testing.TB), args...).URL)
 }
 
-// outcomes N FILE... reads logs, in which every line has to be a JSON object with a level, a time and a message, and
-// N lines to tell the outcome of N different mails.
+// outcomes N FILE... reads logs. Every line must be a JSON object with a level, a time and a
+// message. N lines must have the outcome of N different mails.
 func outcomes(ts *testscript.TestScript, _ bool, args []string) {
 	want, err := strconv.Atoi(args[0])
 	ts.Check(err)
