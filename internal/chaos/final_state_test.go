@@ -21,79 +21,82 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// sampleSize is how many of the delivered secrets are answered; a hundred of them are looked for in the append-only files.
+// sampleSize is how many delivered secrets are verified. The append-only files are searched for a
+// hundred of them.
 const sampleSize = 500
 
-// drain waits until no task is left. What is stuck is an error, and everything is checked all the same.
-func (s *site) drain() {
-	s.t.Helper()
-	for s.inQueue() != "" {
+// drain waits until no task is left. If tasks remain, the test fails, but goes on to check
+// everything.
+func (f *fixture) drain() {
+	f.t.Helper()
+	for f.inQueue() != "" {
 		select {
-		case <-s.ctx.Done():
-			s.t.Errorf("the queue does not drain: %s", s.inQueue())
+		case <-f.ctx.Done():
+			f.t.Errorf("the queue does not drain: %s", f.inQueue())
 			return
 		case <-time.After(50 * time.Millisecond):
 		}
 	}
 }
 
-// examine stops the workers, reads the files and asks Redis. It returns a checker that has checked.
-func (s *site) examine() *checker {
-	s.t.Helper()
-	s.stop()
-	l := ledgers{P: readBook[offered](s.t, filepath.Join(s.dir, "P")), W: s.trace.all(), S: readBook[taken](s.t, filepath.Join(s.dir, "S"))}
-	for _, w := range s.workers {
-		l.Log = append(l.Log, readLog(s.t, w.Log)...)
+// examine stops the workers, reads the logs and the state of Redis, and returns a checker that has
+// checked them.
+func (f *fixture) examine() *checker {
+	f.t.Helper()
+	f.stop()
+	l := logs{Sends: readLogFile[sendCall](f.t, filepath.Join(f.dir, "sends")), Trace: f.trace.all(), Received: readLogFile[received](f.t, filepath.Join(f.dir, "received"))}
+	for _, w := range f.workers {
+		l.Runs = append(l.Runs, readLog(f.t, w.Log)...)
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	c := newChecker(l, s.aftermath(ctx, l))
+	c := newChecker(l, f.finalState(ctx, l))
 	c.check()
 	return c
 }
 
-// laws fails the test for everything that breaks a law, with the stories of the first few.
-func (s *site) laws(c *checker) {
-	s.t.Helper()
+// assertInvariants fails the test for each violation, with the timelines of the first few.
+func (f *fixture) assertInvariants(c *checker) {
+	f.t.Helper()
 	for i, v := range c.found {
 		if i < 5 {
-			s.t.Errorf("%v\n%s", v, c.story(v.id))
+			f.t.Errorf("%v\n%s", v, c.timeline(v.id))
 		} else {
-			s.t.Error(v)
+			f.t.Error(v)
 		}
 	}
 }
 
-func (s *site) aftermath(ctx context.Context, l ledgers) aftermath {
-	s.t.Helper()
-	a := aftermath{states: map[string]tasks.State{}, queued: map[string]bool{}, answers: map[string][2]string{}}
-	client, err := securemail.NewClient(s.rdb, securemail.WithKeyRingFile(s.ring))
+func (f *fixture) finalState(ctx context.Context, l logs) finalState {
+	f.t.Helper()
+	a := finalState{states: map[string]tasks.State{}, queued: map[string]bool{}, answers: map[string][2]string{}}
+	client, err := securemail.NewClient(f.rdb, securemail.WithKeyRingFile(f.ring))
 	if err != nil {
-		s.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	for _, p := range l.P {
+	for _, p := range l.Sends {
 		if _, known := a.states[p.ID]; known {
 			continue
 		}
 		status, err := client.Status(ctx, p.ID)
 		if err != nil && !errors.Is(err, tasks.ErrNotFound) {
-			s.t.Fatal(err)
+			f.t.Fatal(err)
 		}
 		a.states[p.ID] = status.State
-		a.queued[p.ID] = !status.State.Ended() && s.hasTask(p.ID)
+		a.queued[p.ID] = !status.State.Ended() && f.hasTask(p.ID)
 	}
-	a.leaseless = s.leaseless(ctx)
-	sample := s.sample(l)
-	a.clear = s.inClear(sample)
+	a.leaseless = f.leaseless(ctx)
+	sample := f.sample(l)
+	a.inClear = f.inClear(sample)
 	for _, m := range sample {
 		a.answers[m.id] = m.answerTwice(ctx, client)
 	}
 	return a
 }
 
-// hasTask reports whether asynq will run, or is running, a task of the mail.
-func (s *site) hasTask(id string) bool {
-	inspector := asynq.NewInspectorFromRedisClient(s.rdb)
+// hasTask reports whether asynq runs a task of the mail, or will run one.
+func (f *fixture) hasTask(id string) bool {
+	inspector := asynq.NewInspectorFromRedisClient(f.rdb)
 	for _, queue := range queues {
 		if info, err := inspector.GetTaskInfo(queue, id); err == nil && info.State != asynq.TaskStateCompleted && info.State != asynq.TaskStateArchived {
 			return true
@@ -102,15 +105,15 @@ func (s *site) hasTask(id string) bool {
 	return false
 }
 
-func (s *site) leaseless(ctx context.Context) (ids []string) {
-	s.t.Helper()
+func (f *fixture) leaseless(ctx context.Context) (ids []string) {
+	f.t.Helper()
 	for _, queue := range queues {
-		active, err := s.rdb.LRange(ctx, "asynq:{"+queue+"}:active", 0, -1).Result()
+		active, err := f.rdb.LRange(ctx, "asynq:{"+queue+"}:active", 0, -1).Result()
 		if err != nil {
-			s.t.Fatal(err)
+			f.t.Fatal(err)
 		}
 		for _, id := range active {
-			if err := s.rdb.ZScore(ctx, "asynq:{"+queue+"}:lease", id).Err(); errors.Is(err, redis.Nil) {
+			if err := f.rdb.ZScore(ctx, "asynq:{"+queue+"}:lease", id).Err(); errors.Is(err, redis.Nil) {
 				ids = append(ids, id)
 			}
 		}
@@ -118,17 +121,17 @@ func (s *site) leaseless(ctx context.Context) (ids []string) {
 	return ids
 }
 
-// mailed is a secret as its recipient has it.
+// mailed is a secret as its recipient got it.
 type mailed struct {
 	id, to, secret string
 	kind           tasks.Kind
 }
 
-// sample returns some of the delivered mails, by chance. The life of a code is short, so that in the end of a long test only
-// the younger ones can still be answered.
-func (s *site) sample(l ledgers) (all []mailed) {
-	secrets := s.receiver.secretsByRecipient()
-	for _, p := range l.P {
+// sample returns random delivered mails. It leaves out older codes, because a code expires within
+// minutes.
+func (f *fixture) sample(l logs) (all []mailed) {
+	secrets := f.receiver.secretsByRecipient()
+	for _, p := range l.Sends {
 		age := time.Since(p.At)
 		if secrets[p.To] != "" && p.Error == "" && (p.Kind != tasks.Code || age < 9*time.Minute) {
 			all = append(all, mailed{p.ID, p.To, secrets[p.To], p.Kind})
@@ -138,37 +141,38 @@ func (s *site) sample(l ledgers) (all []mailed) {
 	return all[:min(len(all), sampleSize)]
 }
 
-// answerTwice types the right answer two times.
-func (m mailed) answerTwice(ctx context.Context, client *securemail.Client) (told [2]string) {
+// answerTwice verifies the right answer twice, and returns both results.
+func (m mailed) answerTwice(ctx context.Context, client *securemail.Client) (results [2]string) {
 	typed := m.secret
 	if m.kind == tasks.TOTP {
 		typed = otpauth.Code(m.raw(), time.Now())
 	}
-	for i := range told {
+	for i := range results {
 		err := client.Verify(ctx, tasks.Ref{ID: m.id, To: m.to, Purpose: "chaos"}, typed)
 		switch {
 		case err == nil:
-			told[i] = "right"
+			results[i] = "right"
 		case errors.Is(err, tasks.ErrRejected):
-			told[i] = "rejected"
+			results[i] = "rejected"
 		default:
-			told[i] = err.Error()
+			results[i] = err.Error()
 		}
 	}
-	return told
+	return results
 }
 
-// raw returns the bytes of a TOTP's secret.
+// raw returns the bytes of a TOTP secret.
 func (m mailed) raw() []byte {
 	raw, _ := base32.StdEncoding.WithPadding(base32.NoPadding).DecodeString(strings.ReplaceAll(m.secret, " ", ""))
 	return raw
 }
 
-// inClear looks for the secrets in the append-only files, as they are mailed and without their separators; digits without any
-// stand in every other number. The canary test in internal/worker looks for many more forms.
-func (s *site) inClear(sample []mailed) (ids []string) {
-	s.t.Helper()
-	for _, dir := range s.aofs {
+// inClear searches the append-only files for the secrets, as they are mailed and without
+// separators. It does not search for a code without separators, because other numbers would match.
+// The canary test in internal/worker searches for many more forms.
+func (f *fixture) inClear(sample []mailed) (ids []string) {
+	f.t.Helper()
+	for _, dir := range f.aofs {
 		files := 0
 		err := filepath.WalkDir(filepath.Join(dir, "appendonlydir"), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
@@ -191,7 +195,7 @@ func (s *site) inClear(sample []mailed) (ids []string) {
 			return err
 		})
 		if err != nil || files == 0 {
-			s.t.Fatalf("the append-only files in %s: %d found, %v", dir, files, err)
+			f.t.Fatalf("the append-only files in %s: %d found, %v", dir, files, err)
 		}
 	}
 	return ids

@@ -22,17 +22,17 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// site is everything around the workers of one scenario, and its three files.
-type site struct {
+// fixture holds the servers, the workers and the logs of one scenario.
+type fixture struct {
 	t    *testing.T
 	ctx  context.Context
 	dir  string
 	url  string                // for the user of workers
-	rdb  redis.UniversalClient // the test's own, for looking
-	aofs []string              // the folders of the append-only files
+	rdb  redis.UniversalClient // the administrator's, for the test itself
+	aofs []string              // the folders of the servers' append-only files
 	ring string
 
-	p        *book
+	sends    *logFile
 	trace    *trace
 	receiver *receiver
 	workers  []*harness.Process
@@ -41,62 +41,64 @@ type site struct {
 	ids map[string]string // by recipient
 }
 
-// newSite starts a Redis that syncs every write, and a receiver. Further arguments are Redis's.
-func newSite(t *testing.T, limit time.Duration, args ...string) (*site, *testserver.Redis) {
+// newFixture starts a Redis that syncs every write, and a receiver. args are further arguments of
+// the redis-server.
+func newFixture(t *testing.T, limit time.Duration, args ...string) (*fixture, *testserver.Redis) {
 	t.Helper()
 	r := testserver.StartRedis(t, append([]string{"--appendfsync", "always"}, args...)...)
-	return newSiteOver(t, limit, r.URL, r.Client, r.Dir), r
+	return newFixtureOver(t, limit, r.URL, r.Client, r.Dir), r
 }
 
-// newSiteOver is newSite over a Redis that runs. Everything has to be over within the limit.
-func newSiteOver(t *testing.T, limit time.Duration, url string, rdb redis.UniversalClient, aofs ...string) *site {
+// newFixtureOver is newFixture with a Redis that runs already. The scenario must end within the
+// limit.
+func newFixtureOver(t *testing.T, limit time.Duration, url string, rdb redis.UniversalClient, aofs ...string) *fixture {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), limit)
 	t.Cleanup(cancel)
-	s := &site{t: t, ctx: ctx, dir: t.TempDir(), url: url, rdb: rdb, aofs: aofs, ids: map[string]string{}}
-	s.ring = filepath.Join(s.dir, "keyring")
-	if err := keyring.New(s.ring); err != nil {
+	f := &fixture{t: t, ctx: ctx, dir: t.TempDir(), url: url, rdb: rdb, aofs: aofs, ids: map[string]string{}}
+	f.ring = filepath.Join(f.dir, "keyring")
+	if err := keyring.New(f.ring); err != nil {
 		t.Fatal(err)
 	}
-	s.p, s.receiver = openBook(t, filepath.Join(s.dir, "P"), false), startReceiver(t, filepath.Join(s.dir, "S"))
-	s.trace = followTrace(t, filepath.Join(s.dir, "W"))
-	for name, text := range map[string]string{"ca": string(s.receiver.authority), "password": rand.Text()} {
-		if err := os.WriteFile(filepath.Join(s.dir, name), []byte(text), 0o600); err != nil {
+	f.sends, f.receiver = openLogFile(t, filepath.Join(f.dir, "sends"), false), startReceiver(t, filepath.Join(f.dir, "received"))
+	f.trace = followTrace(t, filepath.Join(f.dir, "trace"))
+	for name, text := range map[string]string{"ca": string(f.receiver.authority), "password": rand.Text()} {
+		if err := os.WriteFile(filepath.Join(f.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
 	}
-	t.Cleanup(s.stop)
-	return s
+	t.Cleanup(f.stop)
+	return f
 }
 
-// addWorker returns a worker of the site that has not started. It reaches Redis by the URL.
-func (s *site) addWorker(binary, redisURL string, concurrency int) *harness.Process {
-	name := fmt.Sprintf("worker-%d", len(s.workers))
-	p := &harness.Process{T: s.t, Name: name, Binary: binary, Log: filepath.Join(s.dir, name)}
-	in := func(file string) string { return filepath.Join(s.dir, file) }
-	p.Environ = append(os.Environ(), "SECUREMAIL_REDIS_URL="+redisURL, "SECUREMAIL_KEYRING_FILE="+s.ring, "SECUREMAIL_FROM=Example <no-reply@example.com>",
-		"SECUREMAIL_SMTP_HOST=127.0.0.1", fmt.Sprintf("SECUREMAIL_SMTP_PORT=%d", s.receiver.port), "SECUREMAIL_SMTP_TLS=implicit",
+// addWorker adds a worker, which uses the URL, and does not start it.
+func (f *fixture) addWorker(binary, redisURL string, concurrency int) *harness.Process {
+	name := fmt.Sprintf("worker-%d", len(f.workers))
+	p := &harness.Process{T: f.t, Name: name, Binary: binary, Log: filepath.Join(f.dir, name)}
+	in := func(file string) string { return filepath.Join(f.dir, file) }
+	p.Environ = append(os.Environ(), "SECUREMAIL_REDIS_URL="+redisURL, "SECUREMAIL_KEYRING_FILE="+f.ring, "SECUREMAIL_FROM=Example <no-reply@example.com>",
+		"SECUREMAIL_SMTP_HOST=127.0.0.1", fmt.Sprintf("SECUREMAIL_SMTP_PORT=%d", f.receiver.port), "SECUREMAIL_SMTP_TLS=implicit",
 		"SECUREMAIL_SMTP_CA_FILE="+in("ca"), "SECUREMAIL_SMTP_USERNAME="+name, "SECUREMAIL_SMTP_PASSWORD_FILE="+in("password"),
-		"SECUREMAIL_ADMIN_ADDR=127.0.0.1:0", fmt.Sprintf("SECUREMAIL_CONCURRENCY=%d", concurrency), "TRACE="+in("W"))
-	s.workers = append(s.workers, p)
+		"SECUREMAIL_ADMIN_ADDR=127.0.0.1:0", fmt.Sprintf("SECUREMAIL_CONCURRENCY=%d", concurrency), "TRACE="+in("trace"))
+	f.workers = append(f.workers, p)
 	return p
 }
 
-// start starts every worker, and waits until all take tasks.
-func (s *site) start() {
-	s.t.Helper()
-	for _, w := range s.workers {
+// start starts every worker, and waits until all of them take tasks.
+func (f *fixture) start() {
+	f.t.Helper()
+	for _, w := range f.workers {
 		w.Start("")
 	}
-	for _, w := range s.workers {
-		s.until(w.Name+" has started", w.Started)
+	for _, w := range f.workers {
+		f.until(w.Name+" has started", w.Started)
 	}
 }
 
-// stop stops every worker, each of which has to drain.
-func (s *site) stop() {
+// stop stops every running worker, and fails the test if one does not drain.
+func (f *fixture) stop() {
 	var stopping sync.WaitGroup
-	for _, w := range s.workers {
+	for _, w := range f.workers {
 		if w.Running() {
 			stopping.Go(w.Stop)
 		}
@@ -104,33 +106,34 @@ func (s *site) stop() {
 	stopping.Wait()
 }
 
-// mailKinds is the mix that producers send.
+// mailKinds are the kinds that producers send in turn.
 var mailKinds = []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP}
 
-// producer sends mails, and writes P.
+// producer sends mails, and logs each call of Send.
 type producer struct {
-	*site
+	*fixture
 	client *securemail.Client
 }
 
-// newProducer returns a producer with a client of its own, as an application has it.
-func (s *site) newProducer(options ...securemail.Option) *producer {
-	s.t.Helper()
-	url := strings.Replace(s.url, "//"+testserver.Worker+":", "//"+testserver.Producer+":", 1)
+// newProducer returns a producer with its own client, as an application has it.
+func (f *fixture) newProducer(options ...securemail.Option) *producer {
+	f.t.Helper()
+	url := strings.Replace(f.url, "//"+testserver.Worker+":", "//"+testserver.Producer+":", 1)
 	rdb, err := redisconn.Config{URL: secret.New(url)}.ProducerClient()
 	if err != nil {
-		s.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	s.t.Cleanup(func() { rdb.Close() })
+	f.t.Cleanup(func() { rdb.Close() })
 	client, err := securemail.NewClient(rdb, options...)
 	if err != nil {
-		s.t.Fatal(err)
+		f.t.Fatal(err)
 	}
-	return &producer{s, client}
+	return &producer{f, client}
 }
 
-// send offers one mail to name@example.com until it is acknowledged, always as the same mail. It returns the mail's id, and
-// whether it was acknowledged before ctx ended.
+// send sends one mail to name@example.com. It repeats the call, with the same idempotency key,
+// until the mail is acknowledged or ctx ends. It returns the mail's id, and whether the mail was
+// acknowledged.
 func (p *producer) send(ctx context.Context, name string, kind tasks.Kind) (id string, acked bool) {
 	m := tasks.Mail{Kind: kind, To: name + "@example.com", Purpose: "chaos", IdempotencyKey: name}
 	_, id, err := tasks.NewTask(m)
@@ -143,11 +146,11 @@ func (p *producer) send(ctx context.Context, name string, kind tasks.Kind) (id s
 	p.mu.Unlock()
 	for {
 		_, err := p.client.Send(ctx, m)
-		line := offered{ID: id, To: m.To, Kind: kind, At: time.Now()}
+		line := sendCall{ID: id, To: m.To, Kind: kind, At: time.Now()}
 		if err != nil {
 			line.Error = err.Error()
 		}
-		if err := p.p.add(line); err != nil {
+		if err := p.sends.add(line); err != nil {
 			p.t.Error(err)
 		}
 		if err == nil {
@@ -161,9 +164,9 @@ func (p *producer) send(ctx context.Context, name string, kind tasks.Kind) (id s
 	}
 }
 
-// produce sends mails at a pace from several producers until over, and waits until the last is acknowledged. name gives the
-// n-th its name, and ends with n.
-func (s *site) produce(producers int, every time.Duration, name func(n int) string, over func(n int) bool, options ...securemail.Option) {
+// produce sends a mail every interval, from several producers, until over returns true. It returns
+// when the last mail is acknowledged. name(n) is the name of the n-th recipient, and ends with n.
+func (f *fixture) produce(producers int, every time.Duration, name func(n int) string, over func(n int) bool, options ...securemail.Option) {
 	type mail struct {
 		name string
 		kind tasks.Kind
@@ -171,19 +174,19 @@ func (s *site) produce(producers int, every time.Duration, name func(n int) stri
 	mails := make(chan mail)
 	var sending sync.WaitGroup
 	for range producers {
-		p := s.newProducer(options...)
+		p := f.newProducer(options...)
 		sending.Go(func() {
 			for m := range mails {
-				p.send(s.ctx, m.name, m.kind)
+				p.send(f.ctx, m.name, m.kind)
 			}
 		})
 	}
 	pace := time.NewTicker(every)
 	defer pace.Stop()
-	for n := 0; !over(n) && s.ctx.Err() == nil; n++ {
+	for n := 0; !over(n) && f.ctx.Err() == nil; n++ {
 		select {
 		case mails <- mail{name(n), mailKinds[n%len(mailKinds)]}:
-		case <-s.ctx.Done():
+		case <-f.ctx.Done():
 		}
 		<-pace.C
 	}
@@ -191,12 +194,12 @@ func (s *site) produce(producers int, every time.Duration, name func(n int) stri
 	sending.Wait()
 }
 
-// named gives mails their names: a prefix and their number.
+// named returns a function that makes names from a prefix and a number.
 func named(prefix string) func(n int) string {
 	return func(n int) string { return fmt.Sprintf("%s%d", prefix, n) }
 }
 
-// background runs f, which ends by itself; wait waits for it.
+// background runs f in a goroutine. wait waits until f has returned.
 func background(f func()) (wait func()) {
 	var running sync.WaitGroup
 	running.Go(f)
@@ -204,27 +207,28 @@ func background(f func()) (wait func()) {
 }
 
 // id returns the id of the mail to a recipient.
-func (s *site) id(to string) string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.ids[to]
+func (f *fixture) id(to string) string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.ids[to]
 }
 
-// until waits for a condition, and ends the test where it does not come. It is for the test's own goroutine.
-func (s *site) until(what string, done func() bool) {
-	s.t.Helper()
-	if !s.wait(what, done) {
-		s.t.FailNow()
+// until waits for a condition. If it stays false, until ends the test, so only the test's own
+// goroutine may call it.
+func (f *fixture) until(what string, done func() bool) {
+	f.t.Helper()
+	if !f.wait(what, done) {
+		f.t.FailNow()
 	}
 }
 
-// wait waits for a condition. That it does not come is an error.
-func (s *site) wait(what string, done func() bool) bool {
-	s.t.Helper()
+// wait waits for a condition. If it stays false, the test fails, and wait returns false.
+func (f *fixture) wait(what string, done func() bool) bool {
+	f.t.Helper()
 	for !done() {
 		select {
-		case <-s.ctx.Done():
-			s.t.Errorf("waited in vain until %s; in the queue: %s", what, s.inQueue())
+		case <-f.ctx.Done():
+			f.t.Errorf("timeout, while waiting until %s; in the queue: %s", what, f.inQueue())
 			return false
 		case <-time.After(10 * time.Millisecond):
 		}
@@ -234,11 +238,12 @@ func (s *site) wait(what string, done func() bool) bool {
 
 var queues = []string{tasks.QueueCodes, tasks.Queue}
 
-// inQueue says how many tasks there still are, or "" if there is none. It looks at a whole queue in one moment, since tasks move.
-func (s *site) inQueue() string {
+// inQueue describes the tasks that are left, or returns "" if there is none. It reads a queue in
+// one transaction, because tasks move.
+func (f *fixture) inQueue() string {
 	var have []string
 	for _, queue := range queues {
-		counts, err := s.rdb.TxPipelined(context.Background(), func(p redis.Pipeliner) error {
+		counts, err := f.rdb.TxPipelined(context.Background(), func(p redis.Pipeliner) error {
 			p.LLen(context.Background(), "asynq:{"+queue+"}:pending")
 			p.LLen(context.Background(), "asynq:{"+queue+"}:active")
 			p.ZCard(context.Background(), "asynq:{"+queue+"}:retry")

@@ -9,51 +9,53 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// aftermath is what Redis has when everything is over.
-type aftermath struct {
-	states    map[string]tasks.State // by id; "" where nothing is known of the mail
-	queued    map[string]bool        // the ids that a task will still run for
-	leaseless []string               // the ids that are active without a lease
-	clear     []string               // whose secret stands in the append-only file in clear
-	answers   map[string][2]string   // of those that were asked about: what the right answer came to, the first and the second time
+// finalState is the state of Redis at the end of a scenario.
+type finalState struct {
+	states    map[string]tasks.State // by id; "" for a mail without a record
+	queued    map[string]bool        // ids of mails that have a task left
+	leaseless []string               // ids of tasks that are active without a lease
+	inClear   []string               // ids of mails whose secret is in clear in an append-only file
+	answers   map[string][2]string   // by id, results of two right answers, for a sample
 }
 
-// violation is one mail that breaks a law of the package comment.
+// violation says that a mail breaks an invariant of the package comment.
 type violation struct {
-	law  int
-	id   string
-	text string
+	invariant int
+	id        string
+	text      string
 }
 
-func (v violation) String() string { return fmt.Sprintf("law %d: mail %s: %s", v.law, v.id, v.text) }
+func (v violation) String() string {
+	return fmt.Sprintf("invariant %d: mail %s: %s", v.invariant, v.id, v.text)
+}
 
-// checker holds the ledgers, sorted by mail.
+// checker holds the logs and the final state, and finds the violations.
 type checker struct {
-	ledgers
-	aftermath
+	logs
+	finalState
 	ids     map[string]string // by recipient
 	acked   map[string]bool
-	copies  map[string][]taken
+	copies  map[string][]received
 	allowed map[string]int // copies beyond the first
 
 	found []violation
 }
 
-func newChecker(l ledgers, a aftermath) *checker {
-	c := &checker{ledgers: l, aftermath: a, ids: map[string]string{}, acked: map[string]bool{}, copies: map[string][]taken{}, allowed: map[string]int{}}
-	for _, p := range l.P {
+func newChecker(l logs, a finalState) *checker {
+	c := &checker{logs: l, finalState: a, ids: map[string]string{}, acked: map[string]bool{}, copies: map[string][]received{}, allowed: map[string]int{}}
+	for _, p := range l.Sends {
 		c.ids[p.To] = p.ID
 		c.acked[p.ID] = c.acked[p.ID] || p.Error == ""
 	}
-	for _, s := range l.S {
+	for _, s := range l.Received {
 		c.copies[c.ids[s.To]] = append(c.copies[c.ids[s.To]], s)
 	}
-	for _, r := range runsOf(l.W) {
+	for _, r := range runsOf(l.Trace) {
 		if r.past["before-dot"] && !r.past["recorded"] && !r.past["returned"] {
 			c.allowed[r.id]++
 		}
 	}
-	for _, line := range l.Log {
+	for _, line := range l.Runs {
 		if line.Reason == "unconfirmed" {
 			c.allowed[line.ID]++
 		}
@@ -61,16 +63,16 @@ func newChecker(l ledgers, a aftermath) *checker {
 	return c
 }
 
-// check returns everything that breaks a law, in the order of the laws.
+// check returns all violations, in the order of the invariants.
 func (c *checker) check() []violation {
-	for _, law := range []func(){c.nothingIsLost, c.nothingIsInvented, c.oneSecret, c.oneCopy, c.trueOutcome, c.rightOnce, c.redisIsClean} {
-		law()
+	for _, invariant := range []func(){c.nothingIsLost, c.nothingWasNotSent, c.oneSecret, c.oneCopy, c.trueOutcome, c.rightOnce, c.redisIsClean} {
+		invariant()
 	}
 	return c.found
 }
 
-func (c *checker) breaks(law int, id, format string, args ...any) {
-	c.found = append(c.found, violation{law, id, fmt.Sprintf(format, args...)})
+func (c *checker) violates(invariant int, id, format string, args ...any) {
+	c.found = append(c.found, violation{invariant, id, fmt.Sprintf(format, args...)})
 }
 
 func (c *checker) nothingIsLost() {
@@ -79,17 +81,17 @@ func (c *checker) nothingIsLost() {
 		switch {
 		case !c.acked[id] || len(c.copies[id]) > 0 || c.queued[id]:
 		case state == tasks.Accepted:
-			c.breaks(1, id, "it was acknowledged and its record says accepted, but it was never delivered")
+			c.violates(1, id, "it was acknowledged and its state is accepted, but it was never delivered")
 		case !state.Ended():
-			c.breaks(1, id, "it was acknowledged and is lost: never delivered, no task is left, and its state is %q", state)
+			c.violates(1, id, "it was acknowledged and is lost: never delivered, no task is left, and its state is %q", state)
 		}
 	}
 }
 
-func (c *checker) nothingIsInvented() {
-	for _, s := range c.S {
+func (c *checker) nothingWasNotSent() {
+	for _, s := range c.Received {
 		if c.ids[s.To] == "" {
-			c.breaks(2, s.MessageID, "it was delivered to %s, and nobody offered it", s.To)
+			c.violates(2, s.MessageID, "it was delivered to %s, and no producer sent it", s.To)
 		}
 	}
 }
@@ -99,11 +101,11 @@ func (c *checker) oneSecret() {
 		for _, s := range copies {
 			switch first := copies[0]; {
 			case s.Secret == "":
-				c.breaks(3, id, "a copy has no secret")
+				c.violates(3, id, "a copy has no secret")
 			case s.Secret != first.Secret:
-				c.breaks(3, id, "it has a second secret in copy %s", s.At)
+				c.violates(3, id, "the copy of %s has another secret", s.At)
 			case s.MessageID != first.MessageID:
-				c.breaks(3, id, "it has the Message-IDs %s and %s", first.MessageID, s.MessageID)
+				c.violates(3, id, "it has the Message-IDs %s and %s", first.MessageID, s.MessageID)
 			}
 		}
 	}
@@ -112,7 +114,7 @@ func (c *checker) oneSecret() {
 func (c *checker) oneCopy() {
 	for id, copies := range c.sorted() {
 		if len(copies) > 1+c.allowed[id] {
-			c.breaks(4, id, "it has %d copies, and %d are allowed", len(copies), 1+c.allowed[id])
+			c.violates(4, id, "it has %d copies, and %d are allowed", len(copies), 1+c.allowed[id])
 		}
 	}
 }
@@ -121,9 +123,9 @@ func (c *checker) trueOutcome() {
 	for id := range c.sorted() {
 		switch state := c.states[id]; {
 		case state == tasks.Refused || state == tasks.Expired || state == tasks.Revoked:
-			c.breaks(5, id, "it was delivered, and its record says %s", state)
+			c.violates(5, id, "it was delivered, and its state is %s", state)
 		case !state.Ended() && !c.queued[id]:
-			c.breaks(5, id, "it was delivered, no task is left, and its record says %q", state)
+			c.violates(5, id, "it was delivered, no task is left, and its state is %q", state)
 		}
 	}
 }
@@ -131,23 +133,24 @@ func (c *checker) trueOutcome() {
 func (c *checker) rightOnce() {
 	for _, id := range slices.Sorted(maps.Keys(c.answers)) {
 		if a := c.answers[id]; a != [2]string{"right", "rejected"} {
-			c.breaks(6, id, "the right answer came to %q, and the second time to %q", a[0], a[1])
+			c.violates(6, id, "the right answer was %q, and the second time %q", a[0], a[1])
 		}
 	}
 }
 
 func (c *checker) redisIsClean() {
 	for _, id := range c.leaseless {
-		c.breaks(7, id, "its task is active without a lease")
+		c.violates(7, id, "its task is active without a lease")
 	}
-	for _, id := range c.clear {
-		c.breaks(7, id, "its secret stands in the append-only file in clear")
+	for _, id := range c.inClear {
+		c.violates(7, id, "its secret is in clear in an append-only file")
 	}
 }
 
-// sorted yields the delivered mails that somebody offered, in the order of their ids.
-func (c *checker) sorted() func(yield func(string, []taken) bool) {
-	return func(yield func(string, []taken) bool) {
+// sorted yields the ids and copies of delivered mails that a producer sent, in the order of the
+// ids.
+func (c *checker) sorted() func(yield func(string, []received) bool) {
+	return func(yield func(string, []received) bool) {
 		for _, id := range slices.Sorted(maps.Keys(c.copies)) {
 			if id != "" && !yield(id, c.copies[id]) {
 				return
@@ -156,12 +159,12 @@ func (c *checker) sorted() func(yield func(string, []taken) bool) {
 	}
 }
 
-// counts are what the tables give.
+// counts are the figures of the tables.
 type counts struct {
 	acked, errors, delivered, lost, secrets, copies, allowed int
 }
 
-// count counts the mails whose recipient begins with a prefix, after check.
+// count counts mails whose recipient begins with a prefix. Call it after check.
 func (c *checker) count(prefix string) (n counts) {
 	of := map[string]bool{}
 	for to, id := range c.ids {
@@ -169,7 +172,7 @@ func (c *checker) count(prefix string) (n counts) {
 			of[id] = true
 		}
 	}
-	for _, p := range c.P {
+	for _, p := range c.Sends {
 		if of[p.ID] && p.Error != "" {
 			n.errors++
 		}
@@ -186,9 +189,9 @@ func (c *checker) count(prefix string) (n counts) {
 	}
 	for _, v := range c.found {
 		switch {
-		case of[v.id] && v.law == 1:
+		case of[v.id] && v.invariant == 1:
 			n.lost++
-		case of[v.id] && v.law == 3:
+		case of[v.id] && v.invariant == 3:
 			n.secrets++
 		}
 	}
@@ -197,26 +200,26 @@ func (c *checker) count(prefix string) (n counts) {
 
 const clock = "15:04:05.000"
 
-// story is everything that the ledgers say of one mail.
-func (c *checker) story(id string) string {
+// timeline returns all that the logs and Redis have of one mail.
+func (c *checker) timeline(id string) string {
 	var b strings.Builder
-	for _, p := range c.P {
+	for _, p := range c.Sends {
 		if p.ID == id {
-			fmt.Fprintf(&b, "P %+v\n", p)
+			fmt.Fprintf(&b, "send %+v\n", p)
 		}
 	}
-	for _, p := range c.W {
+	for _, p := range c.Trace {
 		if p.id == id {
-			fmt.Fprintf(&b, "W %s %d %s\n", p.at.Format(clock), p.pid, p.point)
+			fmt.Fprintf(&b, "trace %s %d %s\n", p.at.Format(clock), p.pid, p.point)
 		}
 	}
-	for _, line := range c.Log {
+	for _, line := range c.Runs {
 		if line.ID == id {
-			fmt.Fprintf(&b, "W log %+v\n", line)
+			fmt.Fprintf(&b, "log %+v\n", line)
 		}
 	}
 	for _, s := range c.copies[id] {
-		fmt.Fprintf(&b, "S %s %s %s\n", s.At.Format(clock), s.Worker, s.MessageID)
+		fmt.Fprintf(&b, "received %s %s %s\n", s.At.Format(clock), s.Worker, s.MessageID)
 	}
 	fmt.Fprintf(&b, "Redis %q, queued %v", c.states[id], c.queued[id])
 	return b.String()
