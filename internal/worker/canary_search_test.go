@@ -156,7 +156,7 @@ func TestCanarySearch_FindsEveryForm(t *testing.T) {
 		{strconv.Quote(raw), "raw, quoted"},
 		{strings.ToLower(url.QueryEscape(raw)), ""},
 		{url.QueryEscape(raw), "raw, in a URL's query"},
-		{`"\x00\x8f\xaa\"\\` + "\xc3\xa9" + `\n\x7f raw secret\xff"`, "raw, as it is"}, // of MONITOR
+		{`"\x00\x8f\xaa\"\\` + "\xc3\xa9" + `\n\x7f raw secret\xff"`, "raw, as it is"}, // MONITOR
 		{"your code is 1234 5678.", "code, as it is"},
 		{`{"code":"12345678"}`, "code, as it is"},
 		{`"\b12345678"`, "code, as it is"}, // in MONITOR, after a length
