@@ -34,7 +34,7 @@ func TestClient_WorksOnACluster(t *testing.T) {
 	if _, a, err := h.open(sent.ID + ".1"); err != nil || a.Resends != 1 {
 		t.Errorf("a resend: got %+v, %v", a, err)
 	}
-	if got := told(check(h.client, t.Context(), sent)); got != "right" {
+	if got := resultOf(check(h.client, t.Context(), sent)); got != "right" {
 		t.Errorf("after a resend: got %s, want right", got)
 	}
 

@@ -93,10 +93,10 @@ func TestClient_SurvivesLostReplies(t *testing.T) {
 					t.Errorf("Send: %v", err)
 				}
 				a := h.mailed(tasks.Key, to, "sign-in")
-				if got := told(check(h.client, context.Background(), wrong(a))); got != "wrong, 4 left" {
+				if got := resultOf(check(h.client, context.Background(), wrong(a))); got != "wrong, 4 left" {
 					t.Errorf("a wrong answer: got %s, want wrong, 4 left", got)
 				}
-				if got := told(check(h.client, context.Background(), a)); got != "right" {
+				if got := resultOf(check(h.client, context.Background(), a)); got != "right" {
 					t.Errorf("the right answer: got %s", got)
 				}
 				if misses := h.misses(to); misses != 1 {

@@ -77,7 +77,7 @@ func TestResend_KeepsTheSecret(t *testing.T) {
 	answer := h.send()
 	first, err := h.client.Status(t.Context(), answer.ID)
 	h.must(err)
-	if got := told(check(h.client, t.Context(), wrong(answer))); got != "wrong, 4 left" {
+	if got := resultOf(check(h.client, t.Context(), wrong(answer))); got != "wrong, 4 left" {
 		t.Errorf("got %s", got)
 	}
 	_, err = keyring.Add(h.ring)
@@ -106,10 +106,10 @@ func TestResend_KeepsTheSecret(t *testing.T) {
 		}
 		h.must(h.records.Accept(t.Context(), a, record.Result{Code: 250}))
 	}
-	if got := told(check(h.client, t.Context(), wrong(answer))); got != "wrong, 3 left" {
+	if got := resultOf(check(h.client, t.Context(), wrong(answer))); got != "wrong, 3 left" {
 		t.Errorf("after a resend: got %s, want as many answers left as before", got)
 	}
-	if got := told(check(h.client, t.Context(), answer)); got != "right" {
+	if got := resultOf(check(h.client, t.Context(), answer)); got != "right" {
 		t.Errorf("got %s, want right", got)
 	}
 	if err := sender.Resend(t.Context(), answer.ID); !errors.Is(err, tasks.ErrRejected) {

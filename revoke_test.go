@@ -14,7 +14,7 @@ func TestRevoke_LetsVerifyReject(t *testing.T) {
 	for range 2 {
 		h.must(h.client.Revoke(t.Context(), a.ID))
 	}
-	if got := told(check(h.client, t.Context(), a)); got != "rejected" {
+	if got := resultOf(check(h.client, t.Context(), a)); got != "rejected" {
 		t.Errorf("got %s, want rejected", got)
 	}
 	if got := h.credential(a.ID); got != tasks.CredentialRevoked {
@@ -57,13 +57,13 @@ func TestUnlock_ClearsTheWrongAnswersOfAllPurposes(t *testing.T) {
 				check(h.client, t.Context(), wrong(a))
 			}
 		}
-		if got := told(check(h.client, t.Context(), h.mailed(tasks.Code, alice, purpose))); got != "rejected" {
+		if got := resultOf(check(h.client, t.Context(), h.mailed(tasks.Code, alice, purpose))); got != "rejected" {
 			t.Errorf("%s: got %s, want rejected", purpose, got)
 		}
 	}
 	h.must(h.client.Unlock(t.Context(), "alice@EXAMPLE.com"))
 	for _, purpose := range []string{"sign-in", "recovery"} {
-		if got := told(check(h.client, t.Context(), h.mailed(tasks.Code, alice, purpose))); got != "right" {
+		if got := resultOf(check(h.client, t.Context(), h.mailed(tasks.Code, alice, purpose))); got != "right" {
 			t.Errorf("%s: got %s after Unlock, want right", purpose, got)
 		}
 	}

@@ -38,7 +38,7 @@ func (a authenticator) code(steps int) string {
 func (h *fixture) verify(a answer, typed string) string {
 	h.Helper()
 	a.Typed = typed
-	return told(check(h.client, h.Context(), a))
+	return resultOf(check(h.client, h.Context(), a))
 }
 
 // freshStep waits until a time step begins, so that the next calls are in the same step.
@@ -154,7 +154,7 @@ func TestExport_ReturnsTheSecretOnce(t *testing.T) {
 	app := authenticator{t, a.Typed}
 	export := func(id, purpose, to string) (tasks.Exported, string) {
 		e, err := h.client.Export(t.Context(), tasks.Ref{ID: id, Purpose: purpose, To: to})
-		return e, told(err)
+		return e, resultOf(err)
 	}
 	if _, got := export(a.ID, "sign-in", alice); got != "rejected" {
 		t.Errorf("a pending TOTP: got %s, want rejected", got)
@@ -223,7 +223,7 @@ func TestVerify_RefusesATamperedTOTPSecret(t *testing.T) {
 			tampered, typed = theirs, b.Typed
 		}
 		h.must(h.redis.HSet(t.Context(), record, "totp", tampered).Err())
-		if got := h.verify(a, typed); !strings.HasPrefix(got, "trouble: the TOTP secret in Redis was changed, or is another record's") {
+		if got := h.verify(a, typed); !strings.HasPrefix(got, "error: the TOTP secret in Redis was changed, or is another record's") {
 			t.Fatalf("got %s", got)
 		}
 	}

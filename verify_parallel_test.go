@@ -21,7 +21,7 @@ func all(t *testing.T, c *securemail.Client, n int, answer func(int) answer) map
 	said := make([]string, n)
 	var group sync.WaitGroup
 	for i := range n {
-		group.Go(func() { said[i] = told(check(c, context.Background(), answer(i))) })
+		group.Go(func() { said[i] = resultOf(check(c, context.Background(), answer(i))) })
 	}
 	group.Wait()
 	count := map[string]int{}
@@ -83,18 +83,18 @@ func TestVerify_LimitsARecipientToTwentyWrongAnswers(t *testing.T) {
 	if evaluated := 200 - got["rejected"]; evaluated != 20 {
 		t.Errorf("got %v: %d answers evaluated, want 20", got, evaluated)
 	}
-	if got := told(check(h.client, t.Context(), answers[49])); got != "rejected" {
+	if got := resultOf(check(h.client, t.Context(), answers[49])); got != "rejected" {
 		t.Errorf("the right answer of a limited recipient: got %s, want rejected", got)
 	}
 	// The limit is not for other purposes and other recipients.
 	for _, a := range []answer{h.mailed(tasks.Code, alice, "recovery"), h.mailed(tasks.Code, "bob@example.com", "sign-in")} {
-		if got := told(check(h.client, t.Context(), a)); got != "right" {
+		if got := resultOf(check(h.client, t.Context(), a)); got != "right" {
 			t.Errorf("%s of %s: got %s, want right", a.Purpose, a.To, got)
 		}
 	}
 	// The rejected answer did not use up the secret: a day later it is right.
 	h.age(alice, 24*time.Hour)
-	if got := told(check(h.client, t.Context(), answers[49])); got != "right" {
+	if got := resultOf(check(h.client, t.Context(), answers[49])); got != "right" {
 		t.Errorf("a day later: got %s, want right", got)
 	}
 	if misses := h.misses(alice); misses != 0 {
@@ -113,7 +113,7 @@ func TestVerify_WorksDuringARotation(t *testing.T) {
 	for range 4 {
 		group.Go(func() {
 			for a := range answers {
-				if got := told(check(checker, context.Background(), a)); got != "right" {
+				if got := resultOf(check(checker, context.Background(), a)); got != "right" {
 					t.Errorf("got %s, want right", got)
 				}
 				checked.Add(1)

@@ -15,8 +15,8 @@ import (
 
 const alice = "alice@example.com"
 
-// told returns a word for each result that an application can distinguish.
-func told(err error) string {
+// resultOf returns a word for each result that an application can distinguish.
+func resultOf(err error) string {
 	var wrong *tasks.WrongError
 	switch {
 	case err == nil:
@@ -30,7 +30,7 @@ func told(err error) string {
 	case errors.Is(err, tasks.ErrKeyRing):
 		return "key ring"
 	}
-	return "trouble: " + err.Error()
+	return "error: " + err.Error()
 }
 
 func TestVerify_AcceptsARightAnswerOnce(t *testing.T) {
@@ -43,7 +43,7 @@ func TestVerify_AcceptsARightAnswerOnce(t *testing.T) {
 		spelled := a
 		spelled.Typed = " " + strings.ToLower(strings.ReplaceAll(a.Typed, "-", " ")) + "\n"
 		for _, want := range []string{"right", "rejected"} {
-			if got := told(check(h.client, t.Context(), spelled)); got != want {
+			if got := resultOf(check(h.client, t.Context(), spelled)); got != want {
 				t.Errorf("%s: got %s, want %s", kind, got, want)
 			}
 		}
@@ -61,11 +61,11 @@ func TestVerify_LocksAfterFiveWrongAnswers(t *testing.T) {
 		if left == 2 {
 			typed.Typed = "" // text that cannot be an answer counts as a wrong answer
 		}
-		if got, want := told(check(h.client, t.Context(), typed)), fmt.Sprintf("wrong, %d left", left); got != want {
+		if got, want := resultOf(check(h.client, t.Context(), typed)), fmt.Sprintf("wrong, %d left", left); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
-	if got := told(check(h.client, t.Context(), a)); got != "rejected" {
+	if got := resultOf(check(h.client, t.Context(), a)); got != "rejected" {
 		t.Errorf("the right answer after five misses: got %s, want rejected", got)
 	}
 	if got := h.credential(a.ID); got != tasks.CredentialLocked {
@@ -100,7 +100,7 @@ func TestVerify_RejectsAnotherReferenceLikeAnExpiredSecret(t *testing.T) {
 		answer := a
 		test.change(&answer)
 		err := check(h.client, t.Context(), answer)
-		if got := told(err); got != test.want {
+		if got := resultOf(err); got != test.want {
 			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
 		}
 		if errors.Is(err, tasks.ErrRejected) && text == "" {
@@ -124,14 +124,14 @@ func TestVerify_RejectsATaskRewrittenToAnotherAddress(t *testing.T) {
 	h := newFixture(t)
 	stolen := h.mailed(tasks.Key, "mallory@example.com", "sign-in")
 	stolen.To = alice
-	if got := told(check(h.client, t.Context(), stolen)); got != "rejected" {
+	if got := resultOf(check(h.client, t.Context(), stolen)); got != "rejected" {
 		t.Errorf("got %s, want rejected", got)
 	}
 	// The same holds with a tag of the expected address, which only the key ring can make.
 	ring, err := keyring.Load(h.ring)
 	h.must(err)
 	h.must(h.rdb.HSet(t.Context(), "securemail:{"+stolen.ID+"}", "to", addressTag(ring, stolen)).Err())
-	if got := told(check(h.client, t.Context(), stolen)); got != "wrong, 4 left" {
+	if got := resultOf(check(h.client, t.Context(), stolen)); got != "wrong, 4 left" {
 		t.Errorf("with the tag of the expected address: got %s, want wrong", got)
 	}
 }
@@ -166,7 +166,7 @@ func TestVerify_CountsNoWrongAnswerForAMissingKey(t *testing.T) {
 	h.must(h.rdb.HSet(t.Context(), "securemail:{"+a.ID+"}", "kid", "k-gone").Err())
 	for range 30 {
 		err := check(h.client, t.Context(), wrong(a))
-		if told(err) != "key ring" || !strings.Contains(err.Error(), "k-gone") {
+		if resultOf(err) != "key ring" || !strings.Contains(err.Error(), "k-gone") {
 			t.Fatalf("got %v, want ErrKeyRing and the key's id", err)
 		}
 	}

@@ -145,9 +145,9 @@ func (r *oldRelay) talk(conn net.Conn) {
 	}
 }
 
-// heard prints what the old relay has read. That must not hold the user name or the password in any
+// received prints what the old relay has read. That must not hold the user name or the password in any
 // usual encoding.
-func heard(ts *testscript.TestScript, _ bool, _ []string) {
+func received(ts *testscript.TestScript, _ bool, _ []string) {
 	relay := ts.Value("old-relay").(*oldRelay)
 	relay.Lock()
 	defer relay.Unlock()

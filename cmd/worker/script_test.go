@@ -29,7 +29,7 @@ func TestWorker_RunsScripts(t *testing.T) {
 		"delivered": delivered,
 		"dev-relay": startDevRelay,
 		"get":       get,
-		"heard":     heard,
+		"received":  received,
 		"old-relay": startOldRelay,
 		"outcomes":  outcomes,
 		"postfix":   startPostfix,
