@@ -1,9 +1,9 @@
 // Package config reads the settings of the commands: defaults, a YAML file, the environment and
 // flags. Each source overrides the one before. deploy/config.example.yaml documents every setting.
 //
-// The setting smtp.host is SECUREMAIL_SMTP_HOST in the environment. A secret can also be read from
-// a file, which smtp.password_file or SECUREMAIL_SMTP_PASSWORD_FILE names, as orchestrators provide
-// secrets. One error reports all that is invalid: unknown names, values of the wrong type,
+// The setting smtp.host is SECUREMAIL_SMTP_HOST in the environment. A secret can also be in a file,
+// as orchestrators provide secrets: smtp.password_file or SECUREMAIL_SMTP_PASSWORD_FILE names the
+// file. One error reports all that is invalid: unknown names, values of the wrong type,
 // contradictions and missing settings.
 //
 // Only the commands import this package. Other packages have plain fields, which the commands fill

@@ -16,7 +16,7 @@ const sealLabel = "securemail/seal/v1"
 // The uses of a sealed text. Each use has its own keys.
 const (
 	UseTOTP = "totp" // the shared secret of a TOTP, which outlives its mail
-	UseMail = "mail" // the data that a resend needs, address included: its Binding has none
+	UseMail = "mail" // the data that a resend needs; it has the address, so To is empty
 )
 
 // Binding says what a sealed text belongs to. [Unseal] fails if any field differs from that given
@@ -39,8 +39,8 @@ var ErrSealed = errors.New("credential: the sealed text cannot be decrypted")
 //	key = HKDF-SHA-256(ikm = ring key, no salt, info = lp("securemail/seal/v1", use, id))
 //	AAD = lp("securemail/seal/v1", use, id, purpose, to, key id)
 //
-// The result begins with a random nonce of 96 bits. Every id has its own key, so that few nonces
-// share a key and none repeats. The only error is a key of another length.
+// The result begins with a random nonce of 96 bits. Every id has its own key, so a nonce
+// practically never repeats under a key. The only error is a key of another length.
 func Seal(key []byte, b Binding, text []byte) ([]byte, error) {
 	aead, err := b.aead(key)
 	if err != nil {

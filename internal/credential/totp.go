@@ -17,10 +17,10 @@ const (
 )
 
 // MatchTOTP returns the time step (T of RFC 6238 section 4.2) whose code was typed: the current
-// step, the one before or the one after. If the code is that of several steps, MatchTOTP returns
-// the latest. It returns false if the code is that of none. Its duration does not depend on the
-// codes. A caller must accept only a step that is later than the last step it accepted (RFC 6238
-// section 5.2).
+// step, the one before or the one after. If the code matches several of these steps, MatchTOTP
+// returns the latest. If it matches none, MatchTOTP returns false. Its duration does not depend on
+// the codes. A caller must accept only a step that is later than the last step it accepted (RFC
+// 6238 section 5.2).
 func MatchTOTP(sharedSecret []byte, typed string, now time.Time) (step int64, ok bool) {
 	answer, ok := Normalize(tasks.TOTP, typed)
 	if !ok {

@@ -26,8 +26,8 @@
 // With +drop and +timeout a client gets no reply to the final dot, so it cannot tell whether the
 // mail arrived. With +drop it did, with +timeout it did not.
 //
-// The server answers 535 (authentication failed) at RCPT, because it does not know the recipient
-// before. A client sees the same when its login is revoked in the middle of a session. A later AUTH
+// The server answers 535 (authentication failed) at RCPT, because it learns the recipient only
+// then. A client sees the same when its login is revoked in the middle of a session. A later AUTH
 // succeeds.
 package dev
 
@@ -124,7 +124,8 @@ func (e *Env) InboxURL() string { return "http://" + e.inbox.addr() }
 // has 127.0.0.1 and ::1.
 func (e *Env) ServerName() string { return serverName }
 
-// RootCAs returns the authority that signed that certificate, for a client to trust.
+// RootCAs returns the authority that signed the certificate of the submission servers, for a client
+// to trust.
 func (e *Env) RootCAs() *x509.CertPool { return e.roots.Clone() }
 
 // Username returns the user name for AUTH on the submission servers.

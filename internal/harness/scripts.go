@@ -18,12 +18,12 @@ import (
 // ScriptTime bounds every wait of a script.
 const ScriptTime = 30 * time.Second
 
-// Scripts runs testdata/*.txtar of a command's folder. Each file is a scenario in which the command
-// is its real main, in a process of its own; testscript.Main in TestMain makes it so. Scripts
-// builds the other command from the folder beside it. setenv prepares the environment of a script.
-// Besides testscript's own commands a script has cmds, and [Await] and [Exits] under the names
-// await and exits, unless cmds replaces them. A command finds the test in the value "t" and the
-// script's environment in the value "env".
+// Scripts runs testdata/*.txtar of a command's folder. Each file is a scenario. In it the command
+// is a separate process with its real main function; TestMain must call testscript.Main for that.
+// Scripts builds the other command from the folder beside it. setenv prepares the environment of a
+// script. Besides testscript's own commands a script has cmds, and [Await] and [Exits] under the
+// names await and exits, unless cmds replaces them. A command finds the test in the value "t" and
+// the script's environment in the value "env".
 func Scripts(t *testing.T, otherCommand string, setenv func(*testscript.Env) error,
 	cmds map[string]func(*testscript.TestScript, bool, []string)) {
 	bin, source := t.TempDir(), "../"+otherCommand

@@ -15,8 +15,9 @@ const recheck = time.Second
 // read the file. They check it for changes at most once a second. They read it at once for an
 // unknown key id, at most once a second too. A File is safe for concurrent use.
 //
-// If the file becomes invalid or disappears, the last valid keys stay in use. One call returns the
-// error beside the ring, for the log; later calls do not repeat it until the error changes.
+// If the file becomes invalid or disappears, the last valid keys stay in use. The next call returns
+// the error together with the ring, so that the caller can log it. Later calls return no error
+// until it changes.
 type File struct {
 	path string
 
@@ -38,8 +39,8 @@ func Open(path string) (*File, error) {
 	return &File{path: path, ring: ring, info: info, checked: time.Now()}, nil
 }
 
-// Ring returns the last valid ring. The ring is never nil, also beside an error. A caller logs the
-// error and goes on.
+// Ring returns the last valid ring. The ring is never nil, even together with an error. A caller
+// logs the error and continues.
 func (f *File) Ring() (*Ring, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -41,8 +41,7 @@ const (
 
 var validKID = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 
-// Ring holds the content of the file as it was read once. It never changes, and its keys do not
-// print.
+// Ring is the content of the file at one time. It never changes, and its keys do not print.
 type Ring struct {
 	recipients secret.String
 	active     string

@@ -9,11 +9,11 @@
 //
 //	otpauth://totp/ISSUER:ACCOUNT?secret=BASE32&issuer=ISSUER&algorithm=SHA1&digits=6&period=30
 //
-// The package uses two libraries: skip2/go-qrcode finds the modules of the QR code, and pquerna/otp
-// computes the codes of [Code]. `worker dev` calls Code to check a TOTP mail, and the tests call it
-// in the place of an authenticator. The codes that people type are verified by package credential,
-// which has its own HOTP. The tests compare this package's URIs, images and codes with those of
-// pquerna/otp, zbarimg and oathtool.
+// The package uses two libraries: skip2/go-qrcode computes the modules of the QR code, and
+// pquerna/otp computes the result of [Code]. `worker dev` calls Code to check a TOTP mail, and the
+// tests call it instead of an authenticator. The codes that people type are verified by package
+// credential, which has its own HOTP. The tests compare this package's URIs, images and codes with
+// those of pquerna/otp, zbarimg and oathtool.
 package otpauth
 
 import (

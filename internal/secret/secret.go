@@ -1,10 +1,10 @@
 // Package secret has a string type for values that must not be printed.
 //
 // A password in an ordinary string sooner or later gets into an error text, a log line or the %+v
-// of a struct. A [String] prints as "[redacted]" with every verb, encoder and logger. In an
-// unexported field fmt calls no method; there it prints an address, because a String holds a
-// pointer and fmt does not follow nested pointers. [String.Reveal] is the only way to the value, so
-// a search for Reveal finds every place that handles a secret.
+// of a struct. A [String] prints as "[redacted]" with every verb, encoder and logger. fmt calls no
+// method of an unexported field. There it prints an address, because a String holds a pointer and
+// fmt does not follow nested pointers. [String.Reveal] is the only way to the value, so a search
+// for Reveal finds every place that handles a secret.
 package secret
 
 import "log/slog"

@@ -55,8 +55,8 @@ func (c certificate) config(t testing.TB) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{pair}}
 }
 
-// NewTLS returns settings for a server that a test writes itself, with a certificate for 127.0.0.1
-// and localhost, and the authority for its clients to trust, in PEM form.
+// NewTLS returns the TLS configuration for a server that a test writes itself, with a certificate
+// for 127.0.0.1 and localhost, and the authority for its clients to trust, in PEM form.
 func NewTLS(t testing.TB) (server *tls.Config, authority []byte) {
 	t.Helper()
 	c := newCertificate(t)
