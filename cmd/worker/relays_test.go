@@ -145,8 +145,8 @@ func (r *oldRelay) talk(conn net.Conn) {
 	}
 }
 
-// received prints what the old relay has read. That must not hold the user name or the password in any
-// usual encoding.
+// received prints what the old relay has read. That must not hold the user name or the password in
+// any usual encoding.
 func received(ts *testscript.TestScript, _ bool, _ []string) {
 	relay := ts.Value("old-relay").(*oldRelay)
 	relay.Lock()
