@@ -7,9 +7,9 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// TestOnACluster goes every way that a client has, on three nodes: a record, its recipient's counters and its task are in
-// different slots.
-func TestOnACluster(t *testing.T) {
+// The test calls the client's methods on a Cluster of three nodes. A record, its recipient's
+// counters and its task are in different slots.
+func TestClient_WorksOnACluster(t *testing.T) {
 	cluster := testserver.StartCluster(t)
 	h := fixtureOver(t, cluster, cluster)
 	for range 20 {
@@ -19,7 +19,8 @@ func TestOnACluster(t *testing.T) {
 		}
 	}
 	var answers []answer
-	// Four wrong answers lock none. One that finds its code locked gives its charge back, but only after others met a full counter.
+	// Four wrong answers lock no secret. An answer that finds its secret locked releases its
+	// reservation, but other answers may find the counter full before.
 	for range 25 {
 		answers = append(answers, h.mailed(tasks.Code, alice, "sign-in"))
 	}
@@ -33,7 +34,7 @@ func TestOnACluster(t *testing.T) {
 	if _, a, err := h.open(sent.ID + ".1"); err != nil || a.Resends != 1 {
 		t.Errorf("a resend: got %+v, %v", a, err)
 	}
-	if got := told(check(h.client, t.Context(), sent)); got != "right" {
+	if got := resultOf(check(h.client, t.Context(), sent)); got != "right" {
 		t.Errorf("after a resend: got %s, want right", got)
 	}
 

@@ -22,14 +22,14 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// fixture is a client with a key ring over a real Redis, and what a worker would do to a mail's record.
+// fixture is a client with a key ring and a real Redis. Its methods write records as a worker does.
 type fixture struct {
 	testing.TB
-	redis   redis.UniversalClient // the worker's connection, and the tests' own
-	rdb     redis.UniversalClient // the client's
+	redis   redis.UniversalClient // for the worker and the tests
+	rdb     redis.UniversalClient // for the client
 	client  *securemail.Client
 	records *record.Store
-	ring    string // the file
+	ring    string // the path of the key ring
 }
 
 func newFixture(t testing.TB) *fixture {
@@ -38,7 +38,7 @@ func newFixture(t testing.TB) *fixture {
 	return fixtureOver(t, server.Client, server.As(testserver.Producer))
 }
 
-// fixtureOver has its client use another connection to Redis than the worker's.
+// fixtureOver returns a fixture whose client uses another connection to Redis than the worker.
 func fixtureOver(t testing.TB, worker, client redis.UniversalClient) *fixture {
 	t.Helper()
 	h := &fixture{TB: t, redis: worker, rdb: client, ring: filepath.Join(t.TempDir(), "keyring"), records: record.NewStore(worker, 7*24*time.Hour)}
@@ -61,7 +61,8 @@ func (h *fixture) must(err error) {
 	}
 }
 
-// a mail that lives for an hour, unless life says otherwise, and that a worker has opened.
+// mailed writes the record of a mail that a worker has opened, and returns the right answer. The
+// secret lives for an hour, or for life.
 func (h *fixture) mailed(kind tasks.Kind, to, purpose string, life ...time.Duration) answer {
 	h.Helper()
 	ring, err := keyring.Load(h.ring)
@@ -87,7 +88,7 @@ func (h *fixture) mailed(kind tasks.Kind, to, purpose string, life ...time.Durat
 	return answer{tasks.Ref{ID: p.ID, Purpose: purpose, To: to}, secret.Display().Reveal()}
 }
 
-// queue sends m, and returns its id.
+// queue sends m and returns its id.
 func (h *fixture) queue(m tasks.Mail) string {
 	h.Helper()
 	receipt, err := h.client.Send(h.Context(), m)
@@ -95,7 +96,7 @@ func (h *fixture) queue(m tasks.Mail) string {
 	return receipt.ID
 }
 
-// wrong makes a wrong answer of the same form out of a right one.
+// wrong returns a wrong answer of the same form as the right answer a.
 func wrong(a answer) answer {
 	typed := []byte(a.Typed)
 	typed[0] = '0' + (typed[0]+1)%10
@@ -110,7 +111,7 @@ func (h *fixture) credential(id string) tasks.CredentialState {
 	return s.Credential
 }
 
-// answer is what a person typed, and what it is an answer to.
+// answer is what a person types, and the secret that it answers.
 type answer struct {
 	tasks.Ref
 	Typed string
@@ -133,7 +134,7 @@ func (h *fixture) counters(address string) string {
 	return limits.RecipientKey(ring.Recipients(), to)
 }
 
-// misses counts the misses of a recipient that Redis keeps.
+// misses returns how many wrong answers of the recipient Redis counts.
 func (h *fixture) misses(address string) int {
 	h.Helper()
 	fields, err := h.redis.HKeys(context.Background(), h.counters(address)).Result()
@@ -147,7 +148,7 @@ func (h *fixture) misses(address string) int {
 	return misses
 }
 
-// age makes the recipient's misses older.
+// age makes the recipient's counted mails and wrong answers older.
 func (h *fixture) age(address string, by time.Duration) {
 	h.Helper()
 	counters, ctx := h.counters(address), context.Background()
@@ -158,7 +159,7 @@ func (h *fixture) age(address string, by time.Duration) {
 	}
 }
 
-// commands records what go-redis sends, scripts by their hash.
+// commands records the commands that go-redis sends, and scripts by their hash.
 type commands struct {
 	redis.Hook
 	mu  sync.Mutex

@@ -17,7 +17,7 @@ import (
 
 const module = "example.com/securemail"
 
-// goPackage is what go list says of a package.
+// goPackage holds the fields of go list that the tests use.
 type goPackage struct {
 	ImportPath, Dir, Doc               string
 	Imports, Deps                      []string
@@ -48,7 +48,7 @@ func list(t *testing.T, patterns ...string) []goPackage {
 	return all
 }
 
-// ours returns the path of one of our packages inside the module; "" is the root.
+// ours returns the path of one of our packages in the module, and "" for the root.
 func ours(path string) (string, bool) {
 	if path == module {
 		return "", true
@@ -56,19 +56,19 @@ func ours(path string) (string, bool) {
 	return strings.CutPrefix(path, module+"/")
 }
 
-// TestImportsRunDown holds the arrows of ARCHITECTURE.md: which of our packages may import which.
-func TestImportsRunDown(t *testing.T) {
+// The test holds the arrows of ARCHITECTURE.md: which of our packages may import which.
+func TestImports_RunDown(t *testing.T) {
 	const (
 		secret, lp, mailaddr = "internal/secret", "internal/lp", "internal/mailaddr"
 		nouns                = "tasks"
 	)
 	may := map[string][]string{
-		// the lowest floor
+		// the lowest level
 		secret:   {},
 		lp:       {},
 		mailaddr: {},
 		nouns:    {lp, mailaddr},
-		// leaves, which do not know each other but for otpauth, with which message draws the QR code
+		// leaves, which do not import each other, except that message draws QR codes with otpauth
 		"internal/keyring":    {secret},
 		"internal/credential": {nouns, lp, secret},
 		"internal/otpauth":    {secret},
@@ -79,7 +79,7 @@ func TestImportsRunDown(t *testing.T) {
 		"internal/queue":      {nouns},
 		"internal/redisconn":  {secret},
 		"internal/dev":        {secret},
-		// what joins them
+		// packages that join them
 		"internal/worker": {nouns, mailaddr, "internal/keyring", "internal/credential", "internal/message", "internal/submission",
 			"internal/record", "internal/limits", "internal/queue"},
 		"internal/admin":  {nouns, secret, "internal/queue"},
@@ -89,7 +89,7 @@ func TestImportsRunDown(t *testing.T) {
 			"internal/queue"}, // package securemail
 		"cmd/worker":  nil, // the commands may import everything
 		"cmd/enqueue": nil,
-		// for tests alone
+		// only for tests
 		"internal/testserver": {secret},
 		"internal/harness": {nouns, mailaddr, "internal/dev", "internal/keyring", "internal/limits", "internal/message",
 			"internal/submission", "internal/worker"},
@@ -117,8 +117,8 @@ func TestImportsRunDown(t *testing.T) {
 	}
 }
 
-// TestLibrariesStayWhereTheyBelong: what we know of a delicate library is in few places.
-func TestLibrariesStayWhereTheyBelong(t *testing.T) {
+// Few packages may depend on the details of a library.
+func TestImports_KeepLibrariesInTheirPackages(t *testing.T) {
 	for library, users := range map[string][]string{
 		"github.com/hibiken/asynq":    {"tasks", "internal/queue"},
 		"github.com/hibiken/asynqmon": {"internal/admin"},
@@ -146,8 +146,8 @@ func TestLibrariesStayWhereTheyBelong(t *testing.T) {
 	}
 }
 
-// TestWhatAProgramLinks keeps heavy and delicate packages out of what applications import, and out of enqueue.
-func TestWhatAProgramLinks(t *testing.T) {
+// Applications and enqueue must not link heavy or delicate packages.
+func TestImports_KeepPackagesOutOfPrograms(t *testing.T) {
 	for program, banned := range map[string][]string{
 		".": {"go.uber.org/zap", "github.com/spf13/cobra", "github.com/knadh/koanf", "github.com/prometheus", "go.opentelemetry.io",
 			"github.com/go-mail", "github.com/skip2/go-qrcode", "github.com/alicebob/miniredis"},
@@ -166,8 +166,8 @@ func TestWhatAProgramLinks(t *testing.T) {
 	}
 }
 
-// TestTheFoldersAtTheTop are those that the user of this project fixed, and those of ARCHITECTURE.md.
-func TestTheFoldersAtTheTop(t *testing.T) {
+// The folders at the top are those of ARCHITECTURE.md.
+func TestLayout_HasTheKnownFoldersAtTheTop(t *testing.T) {
 	entries, err := os.ReadDir(".")
 	if err != nil {
 		t.Fatal(err)
@@ -179,9 +179,9 @@ func TestTheFoldersAtTheTop(t *testing.T) {
 	}
 }
 
-// TestNoNounIsDeclaredTwice: an exported type that several packages need is in tasks.
-func TestNoNounIsDeclaredTwice(t *testing.T) {
-	// What every package may have of its own.
+// An exported type that several packages need is in tasks.
+func TestLayout_DeclaresEachNounOnce(t *testing.T) {
+	// Names that every package may declare.
 	common := []string{"Config", "Server", "Options", "Option", "Client", "Store"}
 	declared := map[string][]string{}
 	for _, p := range list(t, "./...") {
@@ -217,11 +217,11 @@ func TestNoNounIsDeclaredTwice(t *testing.T) {
 	}
 }
 
-// twice are words that mean another thing in another package.
+// twice has the names that mean different things in different packages.
 var twice = map[string][]string{}
 
-// TestMiniredisIsForDevelopment keeps a Redis that forgets everything away from whatever sends mail.
-func TestMiniredisIsForDevelopment(t *testing.T) {
+// A process that sends real mail must not use a Redis that keeps nothing.
+func TestImports_KeepMiniredisForDevelopment(t *testing.T) {
 	for _, p := range list(t, "./...") {
 		name, _ := ours(p.ImportPath)
 		if slices.Contains(p.Deps, "github.com/alicebob/miniredis/v2") && !slices.Contains([]string{"internal/dev", "internal/harness", "cmd/worker"}, name) {
@@ -230,8 +230,8 @@ func TestMiniredisIsForDevelopment(t *testing.T) {
 	}
 }
 
-// TestNoPublicSignatureNamesAnInternalType: an application could not write such a type's name.
-func TestNoPublicSignatureNamesAnInternalType(t *testing.T) {
+// An application could not name such a type.
+func TestAPI_NamesNoInternalType(t *testing.T) {
 	var paths []string
 	for _, public := range []string{".", "./tasks"} {
 		p := list(t, public)[0]
@@ -291,8 +291,8 @@ func TestNoPublicSignatureNamesAnInternalType(t *testing.T) {
 	}
 }
 
-// TestEveryPackageSaysWhatItIsFor: a newcomer reads these first.
-func TestEveryPackageSaysWhatItIsFor(t *testing.T) {
+// A newcomer reads the package comments first.
+func TestPackages_HaveAComment(t *testing.T) {
 	for _, p := range list(t, "./...") {
 		if name, _ := ours(p.ImportPath); len(p.Doc) < 30 && len(p.GoFiles) > 0 {
 			t.Errorf("%s has no package comment, or a very short one: %q", name, p.Doc)

@@ -11,8 +11,9 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// TestSendSaysWhereTheRecipientsLimitIsReached, where the client has the key ring. Without it the worker alone says so.
-func TestSendSaysWhereTheRecipientsLimitIsReached(t *testing.T) {
+// Send checks the recipient's limits if the client has the key ring. Without it only the worker
+// checks them.
+func TestSend_ReportsTheRecipientsLimit(t *testing.T) {
 	h := newFixture(t)
 	sender, err := securemail.NewClient(h.rdb)
 	h.must(err)
@@ -25,7 +26,8 @@ func TestSendSaysWhereTheRecipientsLimitIsReached(t *testing.T) {
 	if _, err := h.client.Send(t.Context(), mail); !errors.Is(err, tasks.ErrLimited) {
 		t.Errorf("got %v, want ErrLimited", err)
 	}
-	// Who repeats a Send whose answer was lost learns that the mail was queued, though it filled the hour itself.
+	// A repeated Send, whose first reply was lost, succeeds, although the mail itself has reached
+	// the limit of the hour.
 	repeated := mail
 	repeated.IdempotencyKey = "1"
 	receipt, err := sender.Send(t.Context(), repeated)

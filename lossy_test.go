@@ -18,8 +18,9 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// lossy returns a client whose connections break once in a while: mostly after the server has carried a command out and
-// before its reply is read. go-redis then repeats the command on another connection. losses counts the lost replies.
+// lossy returns a client whose connections break now and then, mostly after the server has run a
+// command and before the reply is read. go-redis then repeats the command on another connection.
+// losses counts the lost replies.
 func lossy(t *testing.T, server *testserver.Redis) (rdb *redis.Client, losses *atomic.Int64) {
 	t.Helper()
 	losses = new(atomic.Int64)
@@ -61,7 +62,8 @@ func (c *lossyConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// breakOff closes the connection, by the end of the stream that go-redis repeats after or by a reset that it gives up at.
+// breakOff closes the connection, with an end of file, after which go-redis repeats the command, or
+// with a reset, after which it does not.
 func (c *lossyConn) breakOff() error {
 	c.broken = io.EOF
 	if rand.IntN(10) == 0 {
@@ -71,9 +73,9 @@ func (c *lossyConn) breakOff() error {
 	return c.broken
 }
 
-// TestLostReplies: whoever is right hears so although the first reply said it and was lost, no miss is counted
-// twice, and no mail is queued twice.
-func TestLostReplies(t *testing.T) {
+// A right answer is right although the first reply was lost. No wrong answer counts twice, and no
+// mail is queued twice.
+func TestClient_SurvivesLostReplies(t *testing.T) {
 	t.Parallel()
 	server := testserver.StartRedis(t, "--appendfsync", "no")
 	rdb, losses := lossy(t, server)
@@ -91,14 +93,14 @@ func TestLostReplies(t *testing.T) {
 					t.Errorf("Send: %v", err)
 				}
 				a := h.mailed(tasks.Key, to, "sign-in")
-				if got := told(check(h.client, context.Background(), wrong(a))); got != "wrong, 4 left" {
+				if got := resultOf(check(h.client, context.Background(), wrong(a))); got != "wrong, 4 left" {
 					t.Errorf("a wrong answer: got %s, want wrong, 4 left", got)
 				}
-				if got := told(check(h.client, context.Background(), a)); got != "right" {
+				if got := resultOf(check(h.client, context.Background(), a)); got != "right" {
 					t.Errorf("the right answer: got %s", got)
 				}
 				if misses := h.misses(to); misses != 1 {
-					t.Errorf("%d misses are counted, want 1", misses)
+					t.Errorf("%d wrong answers are counted, want 1", misses)
 				}
 			}
 		})

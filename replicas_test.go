@@ -16,11 +16,11 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// TestWithReplicasSendWaitsForThem and says so when there are too few.
-func TestWithReplicasSendWaitsForThem(t *testing.T) {
+// Send fails if there are too few replicas.
+func TestWithReplicas_SendWaitsForThem(t *testing.T) {
 	master, replica := testserver.StartRedis(t), testserver.StartRedis(t)
 	ctx := context.Background()
-	// A replica connects over TCP only.
+	// A replica can only connect over TCP.
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -36,19 +36,20 @@ func TestWithReplicasSendWaitsForThem(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	client, err := securemail.NewClient(master.Client, securemail.WithReplicas(1, 2*time.Second)) // however busy the machine is
+	// The timeout is long enough for a busy machine.
+	client, err := securemail.NewClient(master.Client, securemail.WithReplicas(1, 2*time.Second))
 	if err != nil {
 		t.Fatal(err)
 	}
 	m := tasks.Mail{Kind: tasks.Key, To: "alice@example.com", IdempotencyKey: "1"}
 	if _, err := hasty.Send(ctx, m); err == nil || errors.Is(err, tasks.ErrInvalid) {
-		t.Fatalf("without a replica: got %v, want trouble with Redis", err)
+		t.Fatalf("without a replica: got %v, want an error of Redis", err)
 	}
 
 	if err := replica.Client.Do(ctx, "REPLICAOF", "127.0.0.1", port).Err(); err != nil {
 		t.Fatal(err)
 	}
-	// The replica has to be there first; then the same mail is acknowledged.
+	// Once there is a replica, the same mail is acknowledged.
 	limit := time.Now().Add(30 * time.Second)
 	for _, err = client.Send(ctx, m); err != nil && time.Now().Before(limit); _, err = client.Send(ctx, m) {
 	}
@@ -66,8 +67,8 @@ func TestWithReplicasSendWaitsForThem(t *testing.T) {
 	}
 }
 
-// TestAFailoverBetweenSendAndItsReplicasIsNoticed: the server that is asked for its replicas has never heard of the task.
-func TestAFailoverBetweenSendAndItsReplicasIsNoticed(t *testing.T) {
+// The server that is asked for its replicas does not have the task.
+func TestWithReplicas_SendNoticesAFailover(t *testing.T) {
 	r := testserver.StartRedis(t)
 	r.Client.AddHook(forgetful{r.Client})
 	client, err := securemail.NewClient(r.Client, securemail.WithReplicas(1, time.Millisecond))
@@ -75,11 +76,12 @@ func TestAFailoverBetweenSendAndItsReplicasIsNoticed(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := client.Send(context.Background(), tasks.Mail{Kind: tasks.Key, To: "alice@example.com"}); err == nil || !strings.Contains(err.Error(), "failover") {
-		t.Errorf("got %v, want that a failover lost it", err)
+		t.Errorf("got %v, want an error that says that a failover lost it", err)
 	}
 }
 
-// forgetful forgets everything before each pipeline, as the replica does that becomes master without having had it.
+// forgetful deletes all data before each pipeline. A replica that becomes master before it got the
+// data looks the same.
 type forgetful struct{ rdb *redis.Client }
 
 func (forgetful) DialHook(next redis.DialHook) redis.DialHook          { return next }
@@ -96,7 +98,7 @@ func (f forgetful) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Pro
 	}
 }
 
-func TestWithReplicasRefusesWhatCannotBe(t *testing.T) {
+func TestWithReplicas_RefusesInvalidArguments(t *testing.T) {
 	for _, option := range []securemail.Option{securemail.WithReplicas(0, time.Second), securemail.WithReplicas(1, 0), securemail.WithReplicas(1, 3*time.Second)} {
 		if _, err := securemail.NewClient(testserver.StartRedis(t).Client, option); err == nil {
 			t.Error("got no error")

@@ -18,7 +18,8 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// open does what a worker does with the queued task of that id: for a resend it finds the mail in the record.
+// open opens the queued task of that id, as a worker does. For a resend it reads the mail from the
+// record.
 func (h *fixture) open(taskID string) (tasks.Task, *record.Attempt, error) {
 	h.Helper()
 	ring, err := keyring.Load(h.ring)
@@ -48,7 +49,7 @@ func (h *fixture) open(taskID string) (tasks.Task, *record.Attempt, error) {
 	return task, a, err
 }
 
-// send queues a mail and has it accepted, and returns the right answer to it.
+// send queues a mail, marks it as accepted, and returns the right answer.
 func (h *fixture) send() answer {
 	h.Helper()
 	id := h.queue(tasks.Mail{Kind: tasks.Key, To: alice, Purpose: "sign-in", Locale: "de", Vars: map[string]string{"name": "Alice"}})
@@ -69,14 +70,14 @@ func (h *fixture) secretOf(task tasks.Task, a *record.Attempt) string {
 	return secret.Display().Reveal()
 }
 
-func TestAResendCarriesTheSameSecret(t *testing.T) {
+func TestResend_KeepsTheSecret(t *testing.T) {
 	h := newFixture(t)
-	sender, err := securemail.NewClient(h.rdb) // a resend takes no key ring
+	sender, err := securemail.NewClient(h.rdb) // Resend needs no key ring
 	h.must(err)
 	answer := h.send()
 	first, err := h.client.Status(t.Context(), answer.ID)
 	h.must(err)
-	if got := told(check(h.client, t.Context(), wrong(answer))); got != "wrong, 4 left" {
+	if got := resultOf(check(h.client, t.Context(), wrong(answer))); got != "wrong, 4 left" {
 		t.Errorf("got %s", got)
 	}
 	_, err = keyring.Add(h.ring)
@@ -86,7 +87,7 @@ func TestAResendCarriesTheSameSecret(t *testing.T) {
 		if s, err := sender.Status(t.Context(), answer.ID); err != nil || s.State != tasks.Queued || s.Resends != n || s.Tries != 0 {
 			t.Errorf("after Resend %d: got %+v, %v", n, s, err)
 		}
-		h.must(sender.Resend(t.Context(), answer.ID)) // asking again is no further sending
+		h.must(sender.Resend(t.Context(), answer.ID)) // another call adds no sending
 		task, a, err := h.open(fmt.Sprintf("%s.%d", answer.ID, n))
 		h.must(err)
 		if got := h.secretOf(task, a); got != answer.Typed {
@@ -98,28 +99,28 @@ func TestAResendCarriesTheSameSecret(t *testing.T) {
 		if err := sender.Resend(t.Context(), answer.ID); !errors.Is(err, tasks.ErrStillSending) {
 			t.Errorf("while sending %d is open: got %v, want ErrStillSending", n, err)
 		}
-		// The first task, delivered once more, sends nothing.
+		// The first task sends nothing when it is delivered again.
 		var ended *record.EndedError
 		if _, _, err := h.open(answer.ID); !errors.As(err, &ended) {
 			t.Errorf("the first task during sending %d: got %v, want ended", n, err)
 		}
 		h.must(h.records.Accept(t.Context(), a, record.Result{Code: 250}))
 	}
-	if got := told(check(h.client, t.Context(), wrong(answer))); got != "wrong, 3 left" {
-		t.Errorf("a resend gave tries back: got %s", got)
+	if got := resultOf(check(h.client, t.Context(), wrong(answer))); got != "wrong, 3 left" {
+		t.Errorf("after a resend: got %s, want as many answers left as before", got)
 	}
-	if got := told(check(h.client, t.Context(), answer)); got != "right" {
+	if got := resultOf(check(h.client, t.Context(), answer)); got != "right" {
 		t.Errorf("got %s, want right", got)
 	}
 	if err := sender.Resend(t.Context(), answer.ID); !errors.Is(err, tasks.ErrRejected) {
-		t.Errorf("of a used one: got %v, want rejected", err)
+		t.Errorf("a resend of a used secret: got %v, want rejected", err)
 	}
 	if n := h.redis.Exists(t.Context(), "securemail:{"+answer.ID+"}:mail").Val(); n != 0 {
-		t.Error("the sealed mail outlives the credential")
+		t.Error("the sealed mail is kept after the secret was used")
 	}
 }
 
-func TestParallelResendsAreOne(t *testing.T) {
+func TestResend_IsOneInParallel(t *testing.T) {
 	h := newFixture(t)
 	answer := h.send()
 	var group sync.WaitGroup
@@ -140,13 +141,14 @@ func TestParallelResendsAreOne(t *testing.T) {
 			t.Errorf("a resend carries %s", task.Payload)
 		}
 	}
-	if len(ids) != 2 { // the first sending's is there because no worker took it from asynq
-		t.Errorf("queued are %q, want the mail and one resend", ids)
+	if len(ids) != 2 { // the task of the first sending is left, because no worker runs
+		t.Errorf("the queue has %q, want the mail and one resend", ids)
 	}
 }
 
-// TestAResendThatWasCutOff between its task and the record: the worker begins the sending all the same, and so does who asks again.
-func TestAResendThatWasCutOff(t *testing.T) {
+// The resend was interrupted after its task was queued and before its record was written. A worker
+// begins the sending nevertheless, and so does another call.
+func TestResend_ContinuesAfterAnInterruption(t *testing.T) {
 	h := newFixture(t)
 	answer := h.send()
 	h.must(h.client.Resend(t.Context(), answer.ID))
@@ -157,7 +159,7 @@ func TestAResendThatWasCutOff(t *testing.T) {
 	}
 }
 
-func TestWhatCannotBeSentAgain(t *testing.T) {
+func TestResend_RefusesWhatCannotBeSentAgain(t *testing.T) {
 	h := newFixture(t)
 	for name, kill := range map[string]func(answer){
 		"revoked": func(a answer) { h.must(h.client.Revoke(t.Context(), a.ID)) },
@@ -184,8 +186,8 @@ func TestWhatCannotBeSentAgain(t *testing.T) {
 	}
 }
 
-// TestARevokedResendIsNotSent: the credential dies while the resend is queued.
-func TestARevokedResendIsNotSent(t *testing.T) {
+// The secret is revoked while the resend is queued.
+func TestResend_IsNotSentAfterRevoke(t *testing.T) {
 	h := newFixture(t)
 	answer := h.send()
 	h.must(h.client.Resend(t.Context(), answer.ID))

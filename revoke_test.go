@@ -8,13 +8,13 @@ import (
 	"example.com/securemail/tasks"
 )
 
-func TestARevokedSecretIsRejected(t *testing.T) {
+func TestRevoke_LetsVerifyReject(t *testing.T) {
 	h := newFixture(t)
 	a := h.mailed(tasks.Key, alice, "sign-in")
 	for range 2 {
 		h.must(h.client.Revoke(t.Context(), a.ID))
 	}
-	if got := told(check(h.client, t.Context(), a)); got != "rejected" {
+	if got := resultOf(check(h.client, t.Context(), a)); got != "rejected" {
 		t.Errorf("got %s, want rejected", got)
 	}
 	if got := h.credential(a.ID); got != tasks.CredentialRevoked {
@@ -24,7 +24,7 @@ func TestARevokedSecretIsRejected(t *testing.T) {
 	h.must(check(h.client, t.Context(), used))
 	h.must(h.client.Revoke(t.Context(), used.ID))
 	if got := h.credential(used.ID); got != tasks.CredentialVerified {
-		t.Errorf("a used one: got %s, want used", got)
+		t.Errorf("a used secret: got %s, want used", got)
 	}
 	for _, id := range []string{"", "no id", strings.Repeat("0", 26)} {
 		if err := h.client.Revoke(t.Context(), id); !errors.Is(err, tasks.ErrNotFound) {
@@ -33,7 +33,7 @@ func TestARevokedSecretIsRejected(t *testing.T) {
 	}
 }
 
-func TestAMailThatIsQueuedCanBeRevoked(t *testing.T) {
+func TestRevoke_EndsAQueuedMail(t *testing.T) {
 	h := newFixture(t)
 	for _, kind := range []tasks.Kind{tasks.Code, tasks.Key} {
 		id := h.queue(tasks.Mail{Kind: kind, To: alice, Purpose: "sign-in"})
@@ -43,12 +43,12 @@ func TestAMailThatIsQueuedCanBeRevoked(t *testing.T) {
 			t.Errorf("got %+v, %v; want revoked", s, err)
 		}
 		if left := h.redis.TTL(t.Context(), "securemail:{"+id+"}").Val(); left.Hours() < 7*24 || left.Hours() > 9*24 {
-			t.Errorf("the record lives for %v, want seven days past the expiry", left)
+			t.Errorf("the record lives for %v, want seven days after the expiry", left)
 		}
 	}
 }
 
-func TestUnlockForgetsTheMissesOfAllPurposes(t *testing.T) {
+func TestUnlock_ClearsTheWrongAnswersOfAllPurposes(t *testing.T) {
 	h := newFixture(t)
 	for _, purpose := range []string{"sign-in", "recovery"} {
 		for range 4 {
@@ -57,13 +57,13 @@ func TestUnlockForgetsTheMissesOfAllPurposes(t *testing.T) {
 				check(h.client, t.Context(), wrong(a))
 			}
 		}
-		if got := told(check(h.client, t.Context(), h.mailed(tasks.Code, alice, purpose))); got != "rejected" {
+		if got := resultOf(check(h.client, t.Context(), h.mailed(tasks.Code, alice, purpose))); got != "rejected" {
 			t.Errorf("%s: got %s, want rejected", purpose, got)
 		}
 	}
 	h.must(h.client.Unlock(t.Context(), "alice@EXAMPLE.com"))
 	for _, purpose := range []string{"sign-in", "recovery"} {
-		if got := told(check(h.client, t.Context(), h.mailed(tasks.Code, alice, purpose))); got != "right" {
+		if got := resultOf(check(h.client, t.Context(), h.mailed(tasks.Code, alice, purpose))); got != "right" {
 			t.Errorf("%s: got %s after Unlock, want right", purpose, got)
 		}
 	}

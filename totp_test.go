@@ -13,13 +13,14 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// authenticator shows codes as oathtool computes them.
+// authenticator shows the codes that oathtool computes.
 type authenticator struct {
 	testing.TB
-	secret string // base32, as in the mail
+	secret string // in base32, as in the mail
 }
 
-// code is the one of so many time steps from now. It waits for a new step when the present one is about to end.
+// code returns the code of that many time steps from now. It waits for a new step if the current
+// one is about to end.
 func (a authenticator) code(steps int) string {
 	a.Helper()
 	for time.Now().Unix()%30 >= 27 {
@@ -33,21 +34,21 @@ func (a authenticator) code(steps int) string {
 	return strings.TrimSpace(string(out))
 }
 
-// verify checks a code that is so many time steps from now.
+// verify verifies typed as an answer to a's secret, and returns the result.
 func (h *fixture) verify(a answer, typed string) string {
 	h.Helper()
 	a.Typed = typed
-	return told(check(h.client, h.Context(), a))
+	return resultOf(check(h.client, h.Context(), a))
 }
 
-// freshStep waits for a time step to begin, so that what follows is in one.
+// freshStep waits until a time step begins, so that the next calls are in the same step.
 func freshStep() {
 	for time.Now().Unix()%30 >= 20 {
 		time.Sleep(100 * time.Millisecond)
 	}
 }
 
-func TestATOTPCodeIsAcceptedOnce(t *testing.T) {
+func TestVerify_AcceptsATOTPCodeOnce(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	freshStep()
@@ -63,11 +64,11 @@ func TestATOTPCodeIsAcceptedOnce(t *testing.T) {
 		{"two steps ahead", app.code(2), "wrong, 3 left"},
 		{"the secret itself", a.Typed, "wrong, 2 left"},
 		{"a step ago", app.code(-1), "right"},
-		{"the same again", app.code(-1), "rejected"},
+		{"the same code again", app.code(-1), "rejected"},
 		{"now", app.code(0), "right"},
 		{"now, again", app.code(0), "rejected"},
 		{"the step before it", app.code(-1), "rejected"},
-		{"a wrong one", "000000", "wrong, 99 left"},
+		{"a wrong code", "000000", "wrong, 99 left"},
 		{"a step ahead", app.code(1), "right"},
 		{"now, after it", app.code(0), "rejected"},
 		{"wrong after right", "000000", "wrong, 99 left"},
@@ -84,7 +85,7 @@ func TestATOTPCodeIsAcceptedOnce(t *testing.T) {
 	}
 }
 
-func TestATOTPCodeInParallelIsAcceptedOnce(t *testing.T) {
+func TestVerify_AcceptsATOTPCodeOnceInParallel(t *testing.T) {
 	h := newFixture(t)
 	for range 50 {
 		freshStep()
@@ -96,7 +97,7 @@ func TestATOTPCodeInParallelIsAcceptedOnce(t *testing.T) {
 	}
 }
 
-func TestWhatNobodyConfirmsIsGone(t *testing.T) {
+func TestVerify_ExpiresAnUnconfirmedTOTP(t *testing.T) {
 	h := newFixture(t)
 	late := h.mailed(tasks.TOTP, alice, "sign-in", -time.Second)
 	if got := h.verify(late, authenticator{t, late.Typed}.code(0)); got != "rejected" {
@@ -116,8 +117,8 @@ func TestWhatNobodyConfirmsIsGone(t *testing.T) {
 	}
 }
 
-// TestAHundredMissesInARowLockAnActiveTOTP, however many of them an operator forgives the recipient.
-func TestAHundredMissesInARowLockAnActiveTOTP(t *testing.T) {
+// Unlock between the wrong answers does not change that.
+func TestVerify_LocksAnActiveTOTPAfterAHundredWrongAnswers(t *testing.T) {
 	h := newFixture(t)
 	freshStep()
 	a := h.mailed(tasks.TOTP, alice, "sign-in")
@@ -135,28 +136,28 @@ func TestAHundredMissesInARowLockAnActiveTOTP(t *testing.T) {
 	}
 	h.must(h.client.Unlock(t.Context(), alice))
 	if got := h.verify(a, app.code(0)); got != "rejected" {
-		t.Errorf("the right code of a locked one: got %s, want rejected", got)
+		t.Errorf("the right code of a locked TOTP: got %s, want rejected", got)
 	}
 	if got := h.credential(a.ID); got != tasks.CredentialLocked {
 		t.Errorf("got %s, want locked", got)
 	}
 	fields := h.redis.HGetAll(t.Context(), "securemail:{"+a.ID+"}").Val()
 	if _, kept := fields["totp"]; kept || h.redis.TTL(t.Context(), "securemail:{"+a.ID+"}").Val() <= 0 {
-		t.Errorf("a locked one keeps its secret (%v), or for ever", kept)
+		t.Errorf("a locked TOTP keeps its secret (%v), or its record has no end", kept)
 	}
 }
 
-func TestExportHandsTheSecretOverOnce(t *testing.T) {
+func TestExport_ReturnsTheSecretOnce(t *testing.T) {
 	h := newFixture(t)
 	freshStep()
 	a := h.mailed(tasks.TOTP, alice, "sign-in")
 	app := authenticator{t, a.Typed}
 	export := func(id, purpose, to string) (tasks.Exported, string) {
 		e, err := h.client.Export(t.Context(), tasks.Ref{ID: id, Purpose: purpose, To: to})
-		return e, told(err)
+		return e, resultOf(err)
 	}
 	if _, got := export(a.ID, "sign-in", alice); got != "rejected" {
-		t.Errorf("a pending one: got %s, want rejected", got)
+		t.Errorf("a pending TOTP: got %s, want rejected", got)
 	}
 	if got := h.verify(a, app.code(0)); got != "right" {
 		t.Fatalf("got %s, want right", got)
@@ -171,7 +172,7 @@ func TestExportHandsTheSecretOverOnce(t *testing.T) {
 		t.Errorf("got %s and step %d, want the secret and this step", got, e.LastStep)
 	}
 	if text := fmt.Sprintf("%v %+v %#v", e, e, e); strings.Contains(text, e.Secret) {
-		t.Error("what was exported prints")
+		t.Error("an exported secret prints")
 	}
 	if _, got := export(a.ID, "sign-in", alice); got != "rejected" {
 		t.Errorf("a second time: got %s, want rejected", got)
@@ -184,7 +185,7 @@ func TestExportHandsTheSecretOverOnce(t *testing.T) {
 	}
 }
 
-func TestARevokedTOTPIsRejected(t *testing.T) {
+func TestRevoke_LetsVerifyRejectATOTP(t *testing.T) {
 	h := newFixture(t)
 	freshStep()
 	for _, active := range []bool{false, true} {
@@ -203,8 +204,8 @@ func TestARevokedTOTPIsRejected(t *testing.T) {
 	}
 }
 
-// TestATamperedTOTPSecretIsRefused flips bits in Redis, and swaps secrets between records.
-func TestATamperedTOTPSecretIsRefused(t *testing.T) {
+// The test flips bits in Redis, and swaps secrets between records.
+func TestVerify_RefusesATamperedTOTPSecret(t *testing.T) {
 	h := newFixture(t)
 	freshStep()
 	a, b := h.mailed(tasks.TOTP, alice, "sign-in"), h.mailed(tasks.TOTP, alice, "sign-in")
@@ -222,15 +223,15 @@ func TestATamperedTOTPSecretIsRefused(t *testing.T) {
 			tampered, typed = theirs, b.Typed
 		}
 		h.must(h.redis.HSet(t.Context(), record, "totp", tampered).Err())
-		if got := h.verify(a, typed); !strings.HasPrefix(got, "trouble: the TOTP secret in Redis was changed, or is another record's") {
+		if got := h.verify(a, typed); !strings.HasPrefix(got, "error: the TOTP secret in Redis was changed, or is another record's") {
 			t.Fatalf("got %s", got)
 		}
 	}
 	if misses := h.misses(alice); misses != 0 {
-		t.Errorf("%d misses are counted, want none", misses)
+		t.Errorf("%d wrong answers are counted, want none", misses)
 	}
 	h.must(h.redis.HSet(t.Context(), record, "totp", sealed).Err())
 	if got := h.verify(a, a.Typed); got != "right" {
-		t.Errorf("as it was: got %s, want right", got)
+		t.Errorf("after a restore: got %s, want right", got)
 	}
 }

@@ -15,13 +15,13 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// all asks n times at once, with the answers of one function, and counts what was told.
+// all verifies n answers at the same time, and counts the results.
 func all(t *testing.T, c *securemail.Client, n int, answer func(int) answer) map[string]int {
 	t.Helper()
 	said := make([]string, n)
 	var group sync.WaitGroup
 	for i := range n {
-		group.Go(func() { said[i] = told(check(c, context.Background(), answer(i))) })
+		group.Go(func() { said[i] = resultOf(check(c, context.Background(), answer(i))) })
 	}
 	group.Wait()
 	count := map[string]int{}
@@ -31,7 +31,7 @@ func all(t *testing.T, c *securemail.Client, n int, answer func(int) answer) map
 	return count
 }
 
-// rounds is how often the races below are run: ROUNDS=1000 is the full size.
+// rounds returns how often the tests below run their races. ROUNDS=1000 is the full size.
 func rounds() int {
 	if n, err := strconv.Atoi(os.Getenv("ROUNDS")); err == nil {
 		return n
@@ -42,7 +42,7 @@ func rounds() int {
 	return 200
 }
 
-func TestOfAHundredRightAnswersOneWins(t *testing.T) {
+func TestVerify_AcceptsOneOfAHundredRightAnswers(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	for round := range rounds() {
@@ -53,7 +53,7 @@ func TestOfAHundredRightAnswersOneWins(t *testing.T) {
 	}
 }
 
-func TestOfAHundredWrongAnswersFiveCount(t *testing.T) {
+func TestVerify_CountsFiveOfAHundredWrongAnswers(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	for round := range rounds() {
@@ -61,19 +61,19 @@ func TestOfAHundredWrongAnswersFiveCount(t *testing.T) {
 		got := all(t, h.client, 100, func(int) answer { return wrong(a) })
 		for left := range 5 {
 			if got[fmt.Sprintf("wrong, %d left", left)] != 1 {
-				t.Fatalf("round %d: got %v, want each number of tries left once", round, got)
+				t.Fatalf("round %d: got %v, want each number of answers left once", round, got)
 			}
 		}
 		if got["rejected"] != 95 {
 			t.Fatalf("round %d: got %v, want 95 rejected", round, got)
 		}
 		if misses := h.misses(a.To); misses != 5 {
-			t.Fatalf("round %d: %d misses of the recipient are counted, want 5", round, misses)
+			t.Fatalf("round %d: %d wrong answers of the recipient are counted, want 5", round, misses)
 		}
 	}
 }
 
-func TestTwentyMissesOfOneRecipient(t *testing.T) {
+func TestVerify_LimitsARecipientToTwentyWrongAnswers(t *testing.T) {
 	h := newFixture(t)
 	var answers []answer
 	for range 50 {
@@ -83,27 +83,27 @@ func TestTwentyMissesOfOneRecipient(t *testing.T) {
 	if evaluated := 200 - got["rejected"]; evaluated != 20 {
 		t.Errorf("got %v: %d answers evaluated, want 20", got, evaluated)
 	}
-	if got := told(check(h.client, t.Context(), answers[49])); got != "rejected" {
+	if got := resultOf(check(h.client, t.Context(), answers[49])); got != "rejected" {
 		t.Errorf("the right answer of a limited recipient: got %s, want rejected", got)
 	}
-	// Another purpose and another recipient are not limited with it.
+	// The limit is not for other purposes and other recipients.
 	for _, a := range []answer{h.mailed(tasks.Code, alice, "recovery"), h.mailed(tasks.Code, "bob@example.com", "sign-in")} {
-		if got := told(check(h.client, t.Context(), a)); got != "right" {
+		if got := resultOf(check(h.client, t.Context(), a)); got != "right" {
 			t.Errorf("%s of %s: got %s, want right", a.Purpose, a.To, got)
 		}
 	}
-	// The rejected answer used nothing up: a day later it is right.
+	// The rejected answer did not use up the secret: a day later it is right.
 	h.age(alice, 24*time.Hour)
-	if got := told(check(h.client, t.Context(), answers[49])); got != "right" {
+	if got := resultOf(check(h.client, t.Context(), answers[49])); got != "right" {
 		t.Errorf("a day later: got %s, want right", got)
 	}
 	if misses := h.misses(alice); misses != 0 {
-		t.Errorf("a day later %d misses are still kept", misses)
+		t.Errorf("a day later %d wrong answers are still counted", misses)
 	}
 }
 
-// TestRingRotationWhileAnswersAreChecked adds, activates and removes keys while mails are made and answers checked.
-func TestRingRotationWhileAnswersAreChecked(t *testing.T) {
+// Keys are added, activated and removed while mails are made and answers are verified.
+func TestVerify_WorksDuringARotation(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
 	checker := h.newClient()
@@ -113,7 +113,7 @@ func TestRingRotationWhileAnswersAreChecked(t *testing.T) {
 	for range 4 {
 		group.Go(func() {
 			for a := range answers {
-				if got := told(check(checker, context.Background(), a)); got != "right" {
+				if got := resultOf(check(checker, context.Background(), a)); got != "right" {
 					t.Errorf("got %s, want right", got)
 				}
 				checked.Add(1)
@@ -127,7 +127,8 @@ func TestRingRotationWhileAnswersAreChecked(t *testing.T) {
 		oldKID, _ := old.Active()
 		kid, err := keyring.Add(h.ring)
 		h.must(err)
-		for begun := time.Now(); time.Since(begun) < 1100*time.Millisecond; mailed++ { // in which every process reads the file again
+		// Every process reads the file again in this time.
+		for begun := time.Now(); time.Since(begun) < 1100*time.Millisecond; mailed++ {
 			answers <- h.mailed(tasks.Key, fmt.Sprintf("user%d@example.com", mailed), "sign-in")
 		}
 		h.must(keyring.Activate(h.ring, kid))
@@ -135,7 +136,7 @@ func TestRingRotationWhileAnswersAreChecked(t *testing.T) {
 			answers <- h.mailed(tasks.Key, fmt.Sprintf("user%d@example.com", mailed), "sign-in")
 			mailed++
 		}
-		// The longest life of the old key's mails is over when all of them are answered.
+		// The old key can be removed when all secrets made with it are verified.
 		for deadline := time.Now().Add(time.Minute); int(checked.Load()) < mailed && time.Now().Before(deadline); {
 			time.Sleep(time.Millisecond)
 		}
@@ -144,6 +145,6 @@ func TestRingRotationWhileAnswersAreChecked(t *testing.T) {
 	close(answers)
 	group.Wait()
 	if int(checked.Load()) != mailed || mailed < 1000 {
-		t.Errorf("%d mailed, %d checked; want 1,000 and more, all checked", mailed, checked.Load())
+		t.Errorf("%d mailed, %d verified; want at least 1,000, all verified", mailed, checked.Load())
 	}
 }

@@ -15,8 +15,8 @@ import (
 
 const alice = "alice@example.com"
 
-// told is what an application can tell apart.
-func told(err error) string {
+// resultOf returns a word for each result that an application can distinguish.
+func resultOf(err error) string {
 	var wrong *tasks.WrongError
 	switch {
 	case err == nil:
@@ -30,10 +30,10 @@ func told(err error) string {
 	case errors.Is(err, tasks.ErrKeyRing):
 		return "key ring"
 	}
-	return "trouble: " + err.Error()
+	return "error: " + err.Error()
 }
 
-func TestARightAnswerCountsOnce(t *testing.T) {
+func TestVerify_AcceptsARightAnswerOnce(t *testing.T) {
 	h := newFixture(t)
 	for _, kind := range []tasks.Kind{tasks.Key, tasks.Code} {
 		a := h.mailed(kind, alice, "sign-in")
@@ -43,7 +43,7 @@ func TestARightAnswerCountsOnce(t *testing.T) {
 		spelled := a
 		spelled.Typed = " " + strings.ToLower(strings.ReplaceAll(a.Typed, "-", " ")) + "\n"
 		for _, want := range []string{"right", "rejected"} {
-			if got := told(check(h.client, t.Context(), spelled)); got != want {
+			if got := resultOf(check(h.client, t.Context(), spelled)); got != want {
 				t.Errorf("%s: got %s, want %s", kind, got, want)
 			}
 		}
@@ -53,19 +53,19 @@ func TestARightAnswerCountsOnce(t *testing.T) {
 	}
 }
 
-func TestFiveMissesLock(t *testing.T) {
+func TestVerify_LocksAfterFiveWrongAnswers(t *testing.T) {
 	h := newFixture(t)
 	a := h.mailed(tasks.Code, alice, "sign-in")
 	for left := 4; left >= 0; left-- {
 		typed := wrong(a)
 		if left == 2 {
-			typed.Typed = "" // what cannot be an answer is a wrong one
+			typed.Typed = "" // text that cannot be an answer counts as a wrong answer
 		}
-		if got, want := told(check(h.client, t.Context(), typed)), fmt.Sprintf("wrong, %d left", left); got != want {
+		if got, want := resultOf(check(h.client, t.Context(), typed)), fmt.Sprintf("wrong, %d left", left); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
-	if got := told(check(h.client, t.Context(), a)); got != "rejected" {
+	if got := resultOf(check(h.client, t.Context(), a)); got != "rejected" {
 		t.Errorf("the right answer after five misses: got %s, want rejected", got)
 	}
 	if got := h.credential(a.ID); got != tasks.CredentialLocked {
@@ -73,9 +73,9 @@ func TestFiveMissesLock(t *testing.T) {
 	}
 }
 
-// TestWhatIsNotTheSecretLooksLikeAnExpiredOne: what an answer is for is checked as strictly as the answer, and what is
-// wrong with it is not told.
-func TestWhatIsNotTheSecretLooksLikeAnExpiredOne(t *testing.T) {
+// Id, address and purpose are checked as strictly as the answer. The result does not tell which of
+// them is wrong.
+func TestVerify_RejectsAnotherReferenceLikeAnExpiredSecret(t *testing.T) {
 	h := newFixture(t)
 	a := h.mailed(tasks.Key, alice, "sign-in")
 	expired := h.mailed(tasks.Key, alice, "sign-in", -time.Second)
@@ -87,57 +87,57 @@ func TestWhatIsNotTheSecretLooksLikeAnExpiredOne(t *testing.T) {
 	}{
 		{"expired", func(a *answer) { *a = expired }, "rejected"},
 		{"unknown id", func(a *answer) { a.ID = "AAAAAAAAAAAAAAAAAAAAAAAAAA" }, "rejected"},
-		{"no id at all", func(a *answer) { a.ID = "r:0}" }, "rejected"},
+		{"an invalid id", func(a *answer) { a.ID = "r:0}" }, "rejected"},
 		{"another mail's id", func(a *answer) { a.ID = expired.ID }, "rejected"},
 		{"another address", func(a *answer) { a.To = "bob@example.com" }, "rejected"},
 		{"another spelling of the local part", func(a *answer) { a.To = "Alice@example.com" }, "rejected"},
 		{"another purpose", func(a *answer) { a.Purpose = "recovery" }, "rejected"},
 		{"the default purpose", func(a *answer) { a.Purpose = "" }, "rejected"},
-		{"no address", func(a *answer) { a.To = "alice" }, "invalid"},
-		{"no purpose that a mail can have", func(a *answer) { a.Purpose = "Sign In" }, "invalid"},
-		{"the same domain in other letters", func(a *answer) { a.To = "alice@EXAMPLE.com" }, "right"},
+		{"an invalid address", func(a *answer) { a.To = "alice" }, "invalid"},
+		{"an invalid purpose", func(a *answer) { a.Purpose = "Sign In" }, "invalid"},
+		{"the same domain in upper case", func(a *answer) { a.To = "alice@EXAMPLE.com" }, "right"},
 	} {
 		answer := a
 		test.change(&answer)
 		err := check(h.client, t.Context(), answer)
-		if got := told(err); got != test.want {
+		if got := resultOf(err); got != test.want {
 			t.Errorf("%s: got %s, want %s", test.name, got, test.want)
 		}
 		if errors.Is(err, tasks.ErrRejected) && text == "" {
 			text = err.Error()
 		}
 		if errors.Is(err, tasks.ErrRejected) && err.Error() != text {
-			t.Errorf("%s: got the text %q, want that of an expired one", test.name, err)
+			t.Errorf("%s: got the text %q, want that of an expired secret", test.name, err)
 		}
 	}
 	if keys, err := h.redis.Keys(t.Context(), "*AAAAAAAAAA*").Result(); err != nil || len(keys) > 0 {
-		t.Errorf("checking an unknown id left %q, %v", keys, err)
+		t.Errorf("verifying an unknown id left the keys %q, %v", keys, err)
 	}
 	if fmt.Sprintf("%v %+v %#v", a.Ref, a.Ref, a.Ref) != strings.Repeat(" mail "+a.ID, 3)[1:] {
 		t.Errorf("a reference prints as %v %+v %#v", a.Ref, a.Ref, a.Ref)
 	}
 }
 
-// TestATaskRewrittenToAnotherAddress: who can write Redis can have the mail sent elsewhere, and gets a secret that does
-// not pass for the expected one.
-func TestATaskRewrittenToAnotherAddress(t *testing.T) {
+// An attacker that can write to Redis can have the mail sent to another address. That mail carries
+// another secret than the expected one.
+func TestVerify_RejectsATaskRewrittenToAnotherAddress(t *testing.T) {
 	h := newFixture(t)
 	stolen := h.mailed(tasks.Key, "mallory@example.com", "sign-in")
 	stolen.To = alice
-	if got := told(check(h.client, t.Context(), stolen)); got != "rejected" {
+	if got := resultOf(check(h.client, t.Context(), stolen)); got != "rejected" {
 		t.Errorf("got %s, want rejected", got)
 	}
-	// And with a tag of the expected address, which takes the key ring to make.
+	// The same holds with a tag of the expected address, which only the key ring can make.
 	ring, err := keyring.Load(h.ring)
 	h.must(err)
 	h.must(h.rdb.HSet(t.Context(), "securemail:{"+stolen.ID+"}", "to", addressTag(ring, stolen)).Err())
-	if got := told(check(h.client, t.Context(), stolen)); got != "wrong, 4 left" {
-		t.Errorf("with the expected address' tag: got %s, want wrong", got)
+	if got := resultOf(check(h.client, t.Context(), stolen)); got != "wrong, 4 left" {
+		t.Errorf("with the tag of the expected address: got %s, want wrong", got)
 	}
 }
 
-// TestUnknownExpiredAndWrongRunTheSameCommands: who watches the clock learns nothing from what they cost.
-func TestUnknownExpiredAndWrongRunTheSameCommands(t *testing.T) {
+// An attacker that measures the time must not learn which of these it is.
+func TestVerify_RunsTheSameCommandsForUnknownExpiredAndWrong(t *testing.T) {
 	h := newFixture(t)
 	seen := new(commands)
 	h.rdb.AddHook(seen)
@@ -155,27 +155,27 @@ func TestUnknownExpiredAndWrongRunTheSameCommands(t *testing.T) {
 			first = got
 		}
 		if len(got) != 4 || !slices.Equal(got, first) {
-			t.Errorf("%s: got the commands %q, another answer %q", name, got, first)
+			t.Errorf("%s: got the commands %q, and for another answer %q", name, got, first)
 		}
 	}
 }
 
-func TestAnUnknownKeyIDIsNoMiss(t *testing.T) {
+func TestVerify_CountsNoWrongAnswerForAMissingKey(t *testing.T) {
 	h := newFixture(t)
 	a := h.mailed(tasks.Code, alice, "sign-in")
 	h.must(h.rdb.HSet(t.Context(), "securemail:{"+a.ID+"}", "kid", "k-gone").Err())
 	for range 30 {
 		err := check(h.client, t.Context(), wrong(a))
-		if told(err) != "key ring" || !strings.Contains(err.Error(), "k-gone") {
+		if resultOf(err) != "key ring" || !strings.Contains(err.Error(), "k-gone") {
 			t.Fatalf("got %v, want ErrKeyRing and the key's id", err)
 		}
 	}
 	if misses := h.misses(alice); misses != 0 {
-		t.Errorf("%d misses are counted, want none", misses)
+		t.Errorf("%d wrong answers are counted, want none", misses)
 	}
 }
 
-func TestAClientThatOnlySendsCannotCheck(t *testing.T) {
+func TestVerify_NeedsTheKeyRing(t *testing.T) {
 	h := newFixture(t)
 	client, err := securemail.NewClient(h.rdb)
 	h.must(err)
@@ -183,6 +183,6 @@ func TestAClientThatOnlySendsCannotCheck(t *testing.T) {
 		t.Errorf("got %v, want an error that names WithKeyRingFile", err)
 	}
 	if _, err := securemail.NewClient(h.rdb, securemail.WithKeyRingFile(h.ring+"-not")); err == nil {
-		t.Error("a key ring that is not there was taken")
+		t.Error("a missing key ring was accepted")
 	}
 }

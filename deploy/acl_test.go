@@ -18,12 +18,14 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// What Redis says to a script: that its user may not do this, or that no script may.
+// refused matches the errors of a script that runs a command which its user, or any script, may not
+// run.
 var refused = regexp.MustCompile(`The user executing the script can't|ACL failure in script|not allowed from script`)
 
-// TestWhatTheUsersOfRedisMayNot tries commands that none of the users needs, each alone and from a script, which could
-// be the way round. That they may do what they need is for all the other tests to show, which run under the same users.
-func TestWhatTheUsersOfRedisMayNot(t *testing.T) {
+// The test tries commands that the users do not need, by themselves and in a script, which must not
+// be a way around. All other tests run with the same users, and show that the commands they need
+// are allowed.
+func TestACL_DeniesWhatTheUsersDoNotNeed(t *testing.T) {
 	server := testserver.StartRedis(t)
 	defer server.Client.ACLLogReset(t.Context())
 	const task, pending, record = "asynq:{secure-mail}:t:1", "asynq:{secure-mail}:pending", "securemail:{1}"
@@ -73,8 +75,8 @@ func TestWhatTheUsersOfRedisMayNot(t *testing.T) {
 	}
 }
 
-// TestASenderSendsAndNoMore: its mail is queued once, however often it is sent, and how it went is not its business.
-func TestASenderSendsAndNoMore(t *testing.T) {
+// A sender's mail is queued once, however often it is sent. A sender cannot read a mail's status.
+func TestACL_LetsASenderOnlySend(t *testing.T) {
 	server := testserver.StartRedis(t)
 	client, err := securemail.NewClient(server.As(testserver.Sender))
 	if err != nil {
@@ -96,15 +98,16 @@ func TestASenderSendsAndNoMore(t *testing.T) {
 	}
 	var reply redis.Error
 	if _, err := client.Status(t.Context(), receipt.ID); !errors.As(err, &reply) {
-		t.Errorf("Status: got %v, want Redis' refusal", err)
+		t.Errorf("Status: got %v, want a refusal of Redis", err)
 	}
 	server.Client.ACLLogReset(t.Context())
 }
 
-// TestARestartUnderTheseUsersLosesNothing: Redis reads its append-only file back as the default user, and before the end
-// of 2025 left out every transaction, such as a script's writes, that this user may not do (redis/redis#14541,
-// valkey-io/valkey#3983). So the default user keeps its rights, and is one that nobody can be.
-func TestARestartUnderTheseUsersLosesNothing(t *testing.T) {
+// Redis replays its append-only file as the default user. Before the end of 2025 it silently
+// skipped every transaction, such as the writes of a script, that this user was denied
+// (redis/redis#14541, valkey-io/valkey#3983). So the default user keeps all rights, and nobody can
+// log in as it.
+func TestACL_LosesNothingInARestart(t *testing.T) {
 	server := testserver.StartRedis(t, "--appendfsync", "always")
 	client, err := securemail.NewClient(server.As(testserver.Sender))
 	if err != nil {
@@ -120,8 +123,8 @@ func TestARestartUnderTheseUsersLosesNothing(t *testing.T) {
 	}
 }
 
-// TestTheReadmesUsersOfRedis types what README.md says, and logs in with the passwords that come of it.
-func TestTheReadmesUsersOfRedis(t *testing.T) {
+// The test runs the commands of README.md, and logs in with the passwords that they create.
+func TestReadme_SetsUpTheUsersOfRedis(t *testing.T) {
 	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
 	if err != nil {
 		t.Fatal(err)
@@ -144,7 +147,8 @@ func TestTheReadmesUsersOfRedis(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	admin := fmt.Sprintf("user admin on #%x ~* &* +@all\n", sha256.Sum256([]byte(testserver.RedisPassword))) // as it says further on
+	// README.md also tells operators to add an administrator.
+	admin := fmt.Sprintf("user admin on #%x ~* &* +@all\n", sha256.Sum256([]byte(testserver.RedisPassword)))
 	if err := os.WriteFile(filepath.Join(dir, "users.acl"), append(users, admin...), 0o600); err != nil {
 		t.Fatal(err)
 	}

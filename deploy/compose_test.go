@@ -1,5 +1,5 @@
-// Package deploy_test runs docker-compose.yml as an operator would, and sends mails through it to a submission server
-// on the host. That needs Docker, some minutes and TEST_COMPOSE=1:
+// Package deploy_test runs docker-compose.yml as an operator does, and sends mails to a submission
+// server on the host. That needs Docker, some minutes and TEST_COMPOSE=1:
 //
 //	TEST_COMPOSE=1 go test -count=1 -v ./deploy
 package deploy_test
@@ -22,11 +22,11 @@ import (
 	"example.com/securemail/tasks"
 )
 
-func TestCompose(t *testing.T) {
+func TestCompose_SendsMails(t *testing.T) {
 	if os.Getenv("TEST_COMPOSE") != "1" {
-		t.Skip("TEST_COMPOSE=1 runs docker-compose.yml for real; it needs Docker and docker-compose")
+		t.Skip("TEST_COMPOSE=1 runs docker-compose.yml; it needs Docker and docker-compose")
 	}
-	// What host-gateway stands for in the override file.
+	// This is the address of host-gateway in the override file.
 	gateway, err := exec.Command("docker", "network", "inspect", "bridge", "--format", "{{(index .IPAM.Config 0).Gateway}}").CombinedOutput()
 	if err != nil {
 		t.Fatalf("docker: %v: %s", err, gateway)
@@ -62,13 +62,13 @@ func TestCompose(t *testing.T) {
 	begun := time.Now()
 	s.run(s.composeArgs("stop")...)
 	if took := time.Since(begun); took > 15*time.Second {
-		t.Errorf("stop took %v with nothing in hand, want a few seconds", took)
+		t.Errorf("stop took %v without a mail in flight, want a few seconds", took)
 	}
 	s.run(s.composeArgs("down")...)
 	s.useRelay(relay.startTLSPort, "starttls")
 	s.up()
 	if s.secret("redis-password") != redisPassword || s.secret("admin-password") != adminPassword || s.keyRing() != ring {
-		t.Error("a password or the key ring is another one after down and up")
+		t.Error("a password or the key ring has changed after down and up")
 	}
 	if status := s.run(enqueue, "--redis", redisURL, "status", id); !strings.Contains(status, "accepted") {
 		t.Errorf("the mail from before down and up: got %s, want accepted", status)
@@ -76,7 +76,7 @@ func TestCompose(t *testing.T) {
 	s.checkAccepted(s.run(enqueue, "--redis", redisURL, "totp", "bob@example.com", "--wait"))
 	for _, recipient := range []string{"alice@example.com", "bob@example.com", "carol@example.com"} {
 		if n := relay.took(recipient); n != 1 {
-			t.Errorf("the relay took %d mails to %s, want 1", n, recipient)
+			t.Errorf("the relay accepted %d mails to %s, want 1", n, recipient)
 		}
 	}
 }
@@ -86,12 +86,12 @@ func (s *stack) checkAccepted(printed string) (id string) {
 	s.t.Helper()
 	lines := strings.Fields(printed)
 	if len(lines) < 2 || lines[len(lines)-1] != string(tasks.Accepted) {
-		s.t.Fatalf("enqueue --wait printed %q, want an id first and accepted in the end", printed)
+		s.t.Fatalf("enqueue --wait printed %q, want first an id and last accepted", printed)
 	}
 	return lines[0]
 }
 
-// checkHardening asks Docker what the two services are allowed.
+// checkHardening checks the rights that Docker gives the two services.
 func (s *stack) checkHardening() {
 	s.t.Helper()
 	ids := strings.Fields(s.run(s.composeArgs("ps", "-q", "redis", "worker")...))
@@ -134,7 +134,8 @@ func (s *stack) checkHardening() {
 	}
 }
 
-// checkRedis checks that Redis keeps what it confirmed, and lets nobody in without the password.
+// checkRedis checks that Redis keeps what it acknowledged, and refuses a client without the
+// password.
 func (s *stack) checkRedis(rdb *redis.Client) {
 	s.t.Helper()
 	for name, want := range map[string]string{"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction"} {
@@ -149,7 +150,8 @@ func (s *stack) checkRedis(rdb *redis.Client) {
 	}
 }
 
-// checkMonitor checks that /monitor asks for the password, and shows the mail's task without its address and seed.
+// checkMonitor checks that /monitor requires the password, and shows the task of the mail without
+// address and seed.
 func (s *stack) checkMonitor(rdb *redis.Client, id, password string) {
 	s.t.Helper()
 	task, err := asynq.NewInspectorFromRedisClient(rdb).GetTaskInfo(tasks.Queue, id)
@@ -158,7 +160,7 @@ func (s *stack) checkMonitor(rdb *redis.Client, id, password string) {
 	}
 	var payload struct{ To, Seed string }
 	if err := json.Unmarshal(task.Payload, &payload); err != nil || payload.To != "alice@example.com" || len(payload.Seed) < 32 {
-		s.t.Fatalf("the task has not the address and the seed that this test looks for: %v", err)
+		s.t.Fatalf("the task lacks the address or the seed that this test searches for: %v", err)
 	}
 	for _, path := range []string{"/api/queues/" + tasks.Queue + "/completed_tasks", "/api/queues/" + tasks.Queue + "/tasks/" + id} {
 		for _, wrong := range []string{"", "wrong"} {
@@ -181,8 +183,8 @@ func (s *stack) keyRing() string {
 	return s.run(s.composeArgs("exec", "-T", "worker", "worker", "keyring", "list", "-o", "/var/lib/securemail/keyring")...)
 }
 
-// The worker's service names every setting, so that each can be set in .env.
-func TestComposePassesEverySetting(t *testing.T) {
+// The worker's service has a variable for every setting, so that an operator can set it in .env.
+func TestCompose_PassesEverySetting(t *testing.T) {
 	compose, err := os.ReadFile(filepath.Join(root, "docker-compose.yml"))
 	if err != nil {
 		t.Fatal(err)
@@ -194,7 +196,7 @@ func TestComposePassesEverySetting(t *testing.T) {
 	}
 }
 
-// variables lists the environment variables of the settings below a struct.
+// variables returns the environment variables of the settings below a struct.
 func variables(settings reflect.Type, prefix string) (names []string) {
 	for field := range settings.Fields() {
 		if field.Type.Kind() == reflect.Map || field.Name == "Priority" {

@@ -24,18 +24,18 @@ import (
 const (
 	relayName = "relay.test"
 	relayUser = "no-reply@example.com"
-	// What a person may choose, and what a shell, a .env file or a compose file would each read differently.
+	// A shell, a .env file and a compose file would each read this password differently.
 	relayPassword = `pa ss$w${HOME}"o'rd#%ü\`
 )
 
-// relay is a submission server on the host, with implicit TLS on one port and STARTTLS on the other. It takes mail only
-// inside TLS and after AUTH.
+// relay is a submission server on the host, with implicit TLS on one port and STARTTLS on the
+// other. It accepts mail only inside TLS and after AUTH.
 type relay struct {
-	certificate                []byte // PEM, to be trusted
+	certificate                []byte // in PEM form, for the worker to trust
 	implicitPort, startTLSPort string
 
 	mu         sync.Mutex
-	recipients []string // of the mails that were taken
+	recipients []string // of the accepted mails
 }
 
 func startRelay(t *testing.T, ip string) *relay {
@@ -84,7 +84,7 @@ func (r *relay) serve(t *testing.T, ip string, config *tls.Config, implicit bool
 	return port
 }
 
-// took reports how many mails to a recipient it has taken.
+// took returns how many mails to a recipient the relay has accepted.
 func (r *relay) took(recipient string) (n int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

@@ -17,7 +17,7 @@ import (
 
 const root = ".." // of the repository
 
-// stack is one run of docker-compose.yml, in a copy of the folder that an operator would have.
+// stack is one run of docker-compose.yml, in a copy of an operator's folder.
 type stack struct {
 	t                    *testing.T
 	dir                  string
@@ -26,8 +26,8 @@ type stack struct {
 	redisPort, adminPort string
 }
 
-// override is what only a test needs: a build that may use the host's way to Go's modules, and the relay on the host,
-// whose certificate no authority signed.
+// override has what only the test needs: a build that fetches Go modules as the host does, and the
+// relay on the host, whose certificate is self-signed.
 const override = `
 services:
   keyring: {build: {network: host}}
@@ -64,7 +64,8 @@ func newStack(t *testing.T, ca []byte) *stack {
 		s.write(file, string(content))
 	}
 	s.write("ca.pem", string(ca))
-	if err := os.Chmod(filepath.Join(s.dir, "ca.pem"), 0o644); err != nil { // the container's user is another
+	// The container runs as another user.
+	if err := os.Chmod(filepath.Join(s.dir, "ca.pem"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	s.write("docker-compose.override.yml", override)
@@ -83,8 +84,8 @@ func newStack(t *testing.T, ca []byte) *stack {
 	return s
 }
 
-// build makes the image, since up alone is content with one of yesterday, and then chooses ports, which are taken before
-// long on a busy machine.
+// build builds the image, because `up` alone would use an old one. It then chooses the ports, as
+// late as possible, because other programs may use them.
 func (s *stack) build() {
 	s.t.Helper()
 	s.run(s.composeArgs("build")...)
@@ -147,7 +148,7 @@ func (s *stack) up() {
 			}
 		}
 		if time.Now().After(deadline) {
-			s.t.Fatalf("the worker is not ready half a minute after its start; /readyz: %v", err)
+			s.t.Fatalf("the worker is not ready 30 s after its start; /readyz: %v", err)
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
@@ -155,13 +156,13 @@ func (s *stack) up() {
 
 func (s *stack) adminURL(path string) string { return "http://127.0.0.1:" + s.adminPort + path }
 
-// secret returns what init made.
+// secret returns a secret that the init service created.
 func (s *stack) secret(name string) string {
 	s.t.Helper()
 	return s.run(s.composeArgs("run", "--rm", "-T", "init", "cat", "/secrets/"+name)...)
 }
 
-// monitor asks the page with the queues.
+// monitor requests a page of /monitor.
 func (s *stack) monitor(path, password string) (status int, body string) {
 	s.t.Helper()
 	request, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.adminURL("/monitor"+path), nil)

@@ -1,4 +1,5 @@
-// Command enqueue queues mails, shows their status and verifies answers. See README.md, or enqueue --help.
+// Command enqueue queues mails, shows their status and verifies answers. See README.md, or enqueue
+// --help.
 package main
 
 import (
@@ -26,7 +27,7 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
-	logging.Disable() // go-redis would write to standard error what our own error says
+	logging.Disable() // our own error has what go-redis would print to standard error
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdin, os.Stdout, os.Stderr))
 }
 
@@ -38,11 +39,12 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		Long: `Mail keys, codes and TOTP secrets; show their status; verify answers.
 
 Exit codes: 0 success, 1 no (such as a refused mail, or a wrong answer), 2 wrong use or invalid
-settings, 75 temporary failure (Redis unreachable, or the time is up).`,
+settings, 75 temporary failure (Redis unreachable, or a timeout).`,
 		Example: `  enqueue key alice@example.com --wait
   enqueue code alice@example.com --purpose sign-in --expires-in 5m`,
 		Args: noCommand,
-		Run:  func(*cobra.Command, []string) {}, // without it cobra shows the help, and calls that success
+		// Without Run, cobra would print the help and succeed.
+		Run: func(*cobra.Command, []string) {},
 	}
 	p.settings.Flags(root, true)
 	root.PersistentFlags().BoolVar(&p.json, "json", false, "print one JSON object per line")
@@ -62,23 +64,24 @@ settings, 75 temporary failure (Redis unreachable, or the time is up).`,
 	})
 }
 
-// isNo reports whether an error is an answer.
+// isNo reports whether err is a negative answer, and not a failure.
 func isNo(err error) bool {
 	return errors.Is(err, tasks.ErrNotFound) || errors.Is(err, tasks.ErrStillSending) || errors.Is(err, tasks.ErrRejected)
 }
 
-// noCommand refuses an unknown command. It does not repeat an address: this text may end up in a log.
+// noCommand refuses an unknown command. It does not repeat an address, because the text may get
+// into a log.
 func noCommand(_ *cobra.Command, args []string) error {
 	switch {
 	case len(args) == 0:
-		return errors.New("name a command, as in: enqueue key ADDRESS")
+		return errors.New("name a command, such as: enqueue key ADDRESS")
 	case strings.Contains(args[0], "@"):
-		return errors.New("name what to mail before the address: enqueue key ADDRESS, or code, or totp")
+		return errors.New("name the kind before the address: enqueue key ADDRESS, or code, or totp")
 	}
 	return fmt.Errorf("unknown command %q", args[0])
 }
 
-// one wants a single argument, and names it.
+// one requires exactly one argument. The error calls it what.
 func one(what string) cobra.PositionalArgs {
 	return func(_ *cobra.Command, args []string) error {
 		if len(args) != 1 {
@@ -88,15 +91,15 @@ func one(what string) cobra.PositionalArgs {
 	}
 }
 
-// flagError keeps an address that begins with a hyphen out of the error.
+// flagError removes an address that begins with a hyphen from the error.
 func flagError(_ *cobra.Command, err error) error {
 	if strings.Contains(err.Error(), "@") {
-		return errors.New("a flag is wrong; put -- before an address that begins with a hyphen")
+		return errors.New("invalid flag; put -- before an address that begins with a hyphen")
 	}
 	return err
 }
 
-// program is what all subcommands share.
+// program has what all subcommands share.
 type program struct {
 	settings       cli.Settings
 	keyRing        string
@@ -112,7 +115,7 @@ func (p *program) load() (config.Config, error) {
 // session is a connected client.
 type session struct {
 	*securemail.Client
-	rdb     redis.UniversalClient // to be closed
+	rdb     redis.UniversalClient // Close closes it
 	address string                // of Redis, for messages
 }
 
@@ -127,7 +130,7 @@ func (p *program) connect() (*session, error) {
 	return open(c)
 }
 
-// connectToVerify is connect with the key ring.
+// connectToVerify returns a client with the key ring.
 func (p *program) connectToVerify() (*session, error) {
 	c, err := p.load()
 	if err != nil {
@@ -140,7 +143,7 @@ func (p *program) connectToVerify() (*session, error) {
 }
 
 func (p *program) keyRingFlag(command *cobra.Command) {
-	command.Flags().StringVar(&p.keyRing, "keyring", "", "the workers' key ring `FILE`, before file and environment")
+	command.Flags().StringVar(&p.keyRing, "keyring", "", "the workers' key ring `FILE`; overrides settings file and environment")
 }
 
 func open(c config.Config, options ...securemail.Option) (*session, error) {
@@ -159,7 +162,8 @@ func open(c config.Config, options ...securemail.Option) (*session, error) {
 	return &session{client, rdb, c.Redis.Conn().Describe()}, nil
 }
 
-// explain says which Redis could not be used, and why. The queue library's own text leads with its inner workings.
+// explain says which Redis could not be used, and why. It drops the text of the queue library,
+// which describes internals.
 func (s *session) explain(err error) error {
 	var network *net.OpError
 	var reply redis.Error
@@ -174,5 +178,5 @@ func (s *session) explain(err error) error {
 	return fmt.Errorf("redis.url: Redis at %s cannot be used: %w", s.address, err)
 }
 
-// redisTime bounds one question to Redis: a person waits at the terminal.
+// redisTime bounds the calls of Redis for one command, because a person waits at the terminal.
 const redisTime = 10 * time.Second

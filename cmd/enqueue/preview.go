@@ -24,7 +24,7 @@ func (p *program) previewCommand() *cobra.Command {
 	}
 	command := &cobra.Command{
 		Use:       "preview " + strings.Join(names, "|"),
-		Short:     "Print a mail as it would be sent, with a sample secret",
+		Short:     "Print a mail with a sample secret, as it would be sent",
 		ValidArgs: names,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) != 1 || !slices.Contains(names, args[0]) {
@@ -52,7 +52,7 @@ func (p *program) previewCommand() *cobra.Command {
 			return nil
 		},
 	}
-	command.Flags().StringVar(&format, "format", "html", "`FORMAT`: html, text, eml (the whole message) or png (the QR code)")
+	command.Flags().StringVar(&format, "format", "html", "the `FORMAT`: html, text, eml (the whole message) or png (the QR code)")
 	command.Flags().StringVar(&out, "out", "", "write to `FILE` instead of standard output")
 	return command
 }
@@ -85,9 +85,9 @@ func preview(c config.Config, kind tasks.Kind, format string) ([]byte, error) {
 	case "text":
 		return []byte(parts.Text), nil
 	case "html":
-		// A browser cannot follow the Content-ID of an image that is not there.
+		// A browser cannot resolve a Content-ID, so the image is inserted as a data URL.
 		image := "data:image/png;base64," + base64.StdEncoding.EncodeToString(m.QR)
 		return []byte(strings.ReplaceAll(parts.HTML, "cid:"+parts.ContentID, image)), nil
 	}
-	return nil, fmt.Errorf("--format %q: it is html, text, eml or png", format)
+	return nil, fmt.Errorf("--format %q: use html, text, eml or png", format)
 }

@@ -31,7 +31,7 @@ func (p *program) revokeCommand() *cobra.Command {
 			if p.json {
 				p.print(s)
 			} else {
-				fmt.Fprintln(p.stdout, s.Credential) // one that was verified stays so
+				fmt.Fprintln(p.stdout, s.Credential) // a verified secret stays verified
 			}
 			return nil
 		},

@@ -37,21 +37,21 @@ func (p *program) sendCommand(kind tasks.KindInfo) *cobra.Command {
 		},
 	}
 	flags := command.Flags()
-	flags.StringVar(&mail.Purpose, "purpose", "", "what the secret is for, a `WORD` such as sign-in (default: default)")
-	flags.DurationVar(&mail.ExpiresIn, "expires-in", 0, "how long it lives, a `DURATION` such as 10m (default: the maximum)")
-	flags.StringVar(&mail.Locale, "locale", "", "`LANGUAGE` of the mail, such as en")
-	flags.StringArrayVar(&vars, "var", nil, "a value for the template, `NAME=VALUE`, such as name=Alice; repeatable")
+	flags.StringVar(&mail.Purpose, "purpose", "", "what the secret is for: a `WORD` such as sign-in (default \"default\")")
+	flags.DurationVar(&mail.ExpiresIn, "expires-in", 0, "how long the secret is valid: a `DURATION` such as 10m (default: the maximum)")
+	flags.StringVar(&mail.Locale, "locale", "", "the `LANGUAGE` of the mail, such as en")
+	flags.StringArrayVar(&vars, "var", nil, "a value for the template: `NAME=VALUE`, such as name=Alice; repeatable")
 	flags.StringVar(&mail.IdempotencyKey, "idempotency-key", "", "calls with the same `KEY`, recipient and purpose send one mail")
 	waitFlags(command, &wait, &timeout)
 	if kind.Kind == tasks.TOTP {
-		flags.StringVar(&mail.Account, "account", "", "`NAME` of the entry in the authenticator (default: the address)")
+		flags.StringVar(&mail.Account, "account", "", "the `NAME` of the entry in the authenticator (default: the address)")
 	}
 	return command
 }
 
 func waitFlags(command *cobra.Command, wait *bool, timeout *time.Duration) {
-	command.Flags().BoolVar(wait, "wait", false, "wait until the mail has ended, and print how")
-	command.Flags().DurationVar(timeout, "timeout", 30*time.Second, "how long --wait waits, a `DURATION`")
+	command.Flags().BoolVar(wait, "wait", false, "wait until the mail has ended, and print each state")
+	command.Flags().DurationVar(timeout, "timeout", 30*time.Second, "how long --wait waits: a `DURATION`")
 }
 
 func parseVars(given []string) (map[string]string, error) {
@@ -93,15 +93,15 @@ func (p *program) send(ctx context.Context, mail tasks.Mail, wait bool, timeout 
 	return p.follow(ctx, client, id)
 }
 
-// follow prints every state that the mail goes through.
+// follow prints each state of the mail until the mail has ended.
 func (p *program) follow(ctx context.Context, client *session, id string) error {
 	last := tasks.Status{State: tasks.Queued}
 	for s, err := range client.Watch(ctx, id) {
 		if errors.Is(err, context.DeadlineExceeded) {
-			return fmt.Errorf("the time is up and the mail is still %s. Ask again: enqueue status %s", last.State, id)
+			return fmt.Errorf("timeout; the mail is still %s. To see its status later: enqueue status %s", last.State, id)
 		}
 		if errors.Is(err, context.Canceled) {
-			return fmt.Errorf("stopped waiting; the mail is %s. Ask again: enqueue status %s", last.State, id)
+			return fmt.Errorf("interrupted; the mail is still %s. To see its status later: enqueue status %s", last.State, id)
 		}
 		if err != nil {
 			return client.explain(err)
@@ -115,7 +115,7 @@ func (p *program) follow(ctx context.Context, client *session, id string) error 
 	return nil
 }
 
-// print writes a status as one line.
+// print prints a status in one line.
 func (p *program) print(s tasks.Status) {
 	if p.json {
 		json.NewEncoder(p.stdout).Encode(s)

@@ -39,7 +39,7 @@ func (p *program) statusCommand() *cobra.Command {
 			return nil
 		},
 	}
-	command.Flags().BoolVar(&watch, "watch", false, "print every state until the mail has ended; exit 0 if it was accepted, 1 if not")
+	command.Flags().BoolVar(&watch, "watch", false, "print each state until the mail has ended; exit with 0 if it was accepted, and 1 if not")
 	return command
 }
 

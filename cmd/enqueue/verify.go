@@ -21,24 +21,24 @@ func (p *program) verifyCommand() *cobra.Command {
 	var ref tasks.Ref
 	command := &cobra.Command{
 		Use:   "verify ID",
-		Short: "Check an answer against what was mailed",
-		Long: `Check an answer against what was mailed. Type the answer at the prompt, or give it as one line of
-standard input. It is no argument, because other users of the machine can see arguments.`,
+		Short: "Verify the answer to a mail",
+		Long: `Verify the answer to a mail. Type the answer at the prompt, or pass it as one line on standard
+input. It is not an argument, because other users of the machine can see arguments.`,
 		Args: one("id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if ref.ID = args[0]; ref.To == "" {
-				return cli.Usage("--to: name the address that it was mailed to")
+				return cli.Usage("--to: name the address that the secret was mailed to")
 			}
 			return p.verify(cmd.Context(), ref)
 		},
 	}
-	command.Flags().StringVar(&ref.To, "to", "", "the `ADDRESS` it was mailed to")
-	command.Flags().StringVar(&ref.Purpose, "purpose", "", "what it was mailed for, a `WORD` such as sign-in (default: default)")
+	command.Flags().StringVar(&ref.To, "to", "", "the `ADDRESS` that the secret was mailed to")
+	command.Flags().StringVar(&ref.Purpose, "purpose", "", "what the secret is for: a `WORD` such as sign-in (default \"default\")")
 	p.keyRingFlag(command)
 	return command
 }
 
-// checked is what enqueue verify --json prints.
+// checked is the output of `enqueue verify --json`.
 type checked struct {
 	ID        string `json:"id"`
 	Answer    string `json:"answer"` // right, wrong or rejected
@@ -83,10 +83,12 @@ func (p *program) verify(ctx context.Context, ref tasks.Ref) error {
 	return nil
 }
 
-// maxAnswer is more than any answer, and less than a file that was given by mistake.
+// maxAnswer bounds the bytes that are read. It is more than any answer has; a larger input is a
+// wrong file.
 const maxAnswer = 4096
 
-// readAnswer reads one line: from a terminal after a prompt, without showing what is typed, else from standard input.
+// readAnswer reads one line from standard input. If that is a terminal, it prints a prompt and does
+// not echo the answer.
 func (p *program) readAnswer(ctx context.Context) (string, error) {
 	if in, isFile := p.stdin.(*os.File); isFile && term.IsTerminal(int(in.Fd())) {
 		return p.prompt(ctx, int(in.Fd()))
@@ -96,7 +98,7 @@ func (p *program) readAnswer(ctx context.Context) (string, error) {
 		return "", cli.Usage("standard input: %w", err)
 	}
 	if line = strings.TrimSpace(line); line == "" {
-		return "", cli.Usage("the answer is missing: give it as one line of standard input, or type it at a terminal")
+		return "", cli.Usage("the answer is missing: pass it as one line on standard input, or type it at a terminal")
 	}
 	return line, nil
 }
@@ -113,17 +115,17 @@ func (p *program) prompt(ctx context.Context, terminal int) (string, error) {
 		err  error
 	}
 	typed := make(chan line, 1)
-	go func() { // nothing interrupts the read of a terminal; after Ctrl-C the process ends with it
+	go func() { // nothing can interrupt the read of a terminal; it ends with the process
 		text, err := term.ReadPassword(terminal)
 		typed <- line{text, err}
 	}()
 	select {
 	case <-ctx.Done():
 		term.Restore(terminal, before)
-		return "", errors.New("stopped; nothing was checked")
+		return "", errors.New("interrupted; nothing was verified")
 	case l := <-typed:
 		if l.err != nil || len(strings.TrimSpace(string(l.text))) == 0 {
-			return "", cli.Usage("nothing was typed, and nothing was checked")
+			return "", cli.Usage("the answer is empty; nothing was verified")
 		}
 		return string(l.text), nil
 	}

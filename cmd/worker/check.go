@@ -21,7 +21,7 @@ import (
 func checkCommand(settings *workerSettings, stdout io.Writer) *cobra.Command {
 	return &cobra.Command{
 		Use:   "check",
-		Short: "Check settings, key ring, Redis and the relay (name, TLS, login); send nothing",
+		Short: "Check the settings, the key ring, Redis and the relays (name, TLS, login); send nothing",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := settings.load()
@@ -33,13 +33,13 @@ func checkCommand(settings *workerSettings, stdout io.Writer) *cobra.Command {
 				name  string
 				check func(context.Context, config.Config) (string, error)
 			}{{"key ring", checkKeyRing}, {"redis", checkRedisServer}, {"relay", checkRelays}, {"mails", checkMails}} {
-				said, err := part.check(cmd.Context(), c)
+				result, err := part.check(cmd.Context(), c)
 				if err != nil {
 					good = false
 					fmt.Fprintf(stdout, "FAIL  %-9s %v\n", part.name, err)
 					continue
 				}
-				fmt.Fprintf(stdout, "ok    %-9s %s\n", part.name, said)
+				fmt.Fprintf(stdout, "ok    %-9s %s\n", part.name, result)
 			}
 			if !good {
 				return cli.ErrNo
@@ -81,16 +81,16 @@ func checkRelays(ctx context.Context, c config.Config) (string, error) {
 		return "", err
 	}
 	defer set.Close()
-	var said []string
+	var results []string
 	var errs []error
 	list := c.RelayList()
 	for i, result := range set.Check(ctx) {
-		said, errs = append(said, describeCheck(relays[i], result.Info)), append(errs, result.Err)
+		results, errs = append(results, describeCheck(relays[i], result.Info)), append(errs, result.Err)
 		if advice := list[i].Advice(); advice != "" {
-			said = append(said, advice)
+			results = append(results, advice)
 		}
 	}
-	return strings.Join(said, "\n                "), errors.Join(errs...)
+	return strings.Join(results, "\n                "), errors.Join(errs...)
 }
 
 func describeCheck(relay submission.Relay, info submission.Info) string {

@@ -20,18 +20,19 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// secretPattern is what the secret of each kind looks like in the text of its mail.
+// secretPattern matches the secret of each kind in the text of its mail.
 var secretPattern = map[tasks.Kind]*regexp.Regexp{
 	tasks.Key:  regexp.MustCompile(`\b[0-9A-HJKMNP-TV-Z]{5}(-[0-9A-HJKMNP-TV-Z]{5}){4}\b`),
 	tasks.Code: regexp.MustCompile(`\b[0-9]{4} [0-9]{4}\b`),
 	tasks.TOTP: regexp.MustCompile(`otpauth://totp/\S+`),
 }
 
-// show checks the newest mail and prints what arrived. These secrets are for nobody, so the terminal may show them.
+// show checks the newest mail and prints it in one line. The terminal may show the secret, which
+// belongs to nobody.
 func (d *devRun) show(kind tasks.Kind, relay submission.Relay, took time.Duration) error {
 	all := d.env.Messages()
 	if len(all) != d.arrived+1 {
-		return fmt.Errorf("%d mails arrived where one was sent", len(all)-d.arrived)
+		return fmt.Errorf("%d mails arrived, want 1", len(all)-d.arrived)
 	}
 	d.arrived++
 	mail := all[len(all)-1]
@@ -40,7 +41,7 @@ func (d *devRun) show(kind tasks.Kind, relay submission.Relay, took time.Duratio
 	}
 	found := secretPattern[kind].FindString(mail.Text)
 	if found == "" {
-		return errors.New("the mail's text holds no secret")
+		return errors.New("the text of the mail holds no secret")
 	}
 	if kind == tasks.TOTP {
 		if err := checkTOTP(mail, found); err != nil {
@@ -56,7 +57,8 @@ func (d *devRun) show(kind tasks.Kind, relay submission.Relay, took time.Duratio
 	return nil
 }
 
-// checkTOTP compares the three forms in which a TOTP mail carries its secret.
+// checkTOTP checks that the key URI, the inline image and the attached image of a TOTP mail carry
+// the same secret.
 func checkTOTP(mail dev.Message, uri string) error {
 	key, err := otpauth.ParseURI(uri)
 	if err != nil {
@@ -76,7 +78,7 @@ func checkTOTP(mail dev.Message, uri string) error {
 	return nil
 }
 
-// drawQR draws a QR image with half blocks, two modules to a character, dark on light in every terminal.
+// drawQR draws a QR image, dark on light, with half blocks: a character shows two modules.
 func drawQR(w io.Writer, image []byte) error {
 	picture, err := png.Decode(bytes.NewReader(image))
 	if err != nil {
@@ -87,7 +89,8 @@ func drawQR(w io.Writer, image []byte) error {
 		r, _, _, _ := picture.At(x, y).RGBA()
 		return y < size && r < 0x8000
 	}
-	// The quiet zone is four modules wide (ISO/IEC 18004), so the first dark pixel tells how wide one is.
+	// The quiet zone is four modules wide (ISO/IEC 18004), so the first dark pixel gives the width
+	// of a module.
 	edge := 0
 	for edge < size && !dark(edge, edge) {
 		edge++

@@ -38,7 +38,7 @@ func devCommand(stdout, stderr io.Writer) *cobra.Command {
 		},
 	}
 	flags := command.Flags()
-	flags.BoolVar(&once, "once", false, "send one mail of each kind through each port, check what arrived, and exit")
+	flags.BoolVar(&once, "once", false, "send one mail of each kind through each port, check that it arrives, and exit")
 	flags.StringVar(&options.RedisAddr, "redis-addr", "", "`HOST:PORT` of Redis (default 127.0.0.1:6379, or the next free port)")
 	flags.StringVar(&options.SMTPSAddr, "smtps-addr", "", "`HOST:PORT` of the submission server with implicit TLS (default 127.0.0.1:1465, or the next free port)")
 	flags.StringVar(&options.SubmissionAddr, "submission-addr", "", "`HOST:PORT` of the submission server with STARTTLS (default 127.0.0.1:1587, or the next free port)")
@@ -47,14 +47,14 @@ func devCommand(stdout, stderr io.Writer) *cobra.Command {
 	return command
 }
 
-// devRun is one run of worker dev.
+// devRun is one run of `worker dev`.
 type devRun struct {
 	stdout, stderr io.Writer
 	adminAddr      string
 	env            *dev.Env
 	settings       config.Config
 	log            *zap.Logger
-	arrived        int // mails that were checked
+	arrived        int // mails checked so far
 }
 
 func (d *devRun) run(ctx context.Context, options dev.Options, once bool) error {
@@ -88,7 +88,7 @@ func (d *devRun) run(ctx context.Context, options dev.Options, once bool) error 
 		err := d.demonstrate(ctx, port)
 		switch {
 		case ctx.Err() != nil && !once:
-			return nil // Ctrl-C, before everything was shown
+			return nil // Ctrl-C before all mails were sent
 		case err != nil:
 			return err
 		}
@@ -100,7 +100,7 @@ func (d *devRun) run(ctx context.Context, options dev.Options, once bool) error 
 	return serve(ctx, d.settings, ports, true, d.log, d.announce)
 }
 
-// makeSettings returns the settings of a worker whose servers are all in this process.
+// makeSettings returns the settings of a worker that uses the servers of this process.
 func (d *devRun) makeSettings(ring string) (config.Config, error) {
 	if err := keyring.New(ring); err != nil {
 		return config.Config{}, err
@@ -122,7 +122,7 @@ func (d *devRun) makeSettings(ring string) (config.Config, error) {
 	return c, nil
 }
 
-// freeAddr returns addr, or any free port of loopback if that one is taken.
+// freeAddr returns addr, or any free port of loopback if its port is in use.
 func freeAddr(addr string) string {
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
@@ -133,13 +133,13 @@ func freeAddr(addr string) string {
 }
 
 func (d *devRun) relay(name, addr string, mode submission.TLSMode) submission.Relay {
-	host, port, _ := net.SplitHostPort(addr) // the address that a listener gave
+	host, port, _ := net.SplitHostPort(addr) // a listener's address always has both
 	number, _ := strconv.Atoi(port)
 	return submission.Relay{Name: name, Host: host, Port: number, TLS: mode, RootCAs: d.env.RootCAs(),
 		Username: d.env.Username(), Password: d.env.Password(), LocalName: "localhost", Timeouts: submission.Timeouts(d.settings.Timeouts)}
 }
 
-// demonstrate runs a worker on one port for as long as it takes to send a mail of each kind.
+// demonstrate starts a worker that uses one port, sends a mail of each kind, and stops the worker.
 func (d *devRun) demonstrate(ctx context.Context, relay submission.Relay) error {
 	ctx, cancel := context.WithCancel(ctx)
 	var result error
@@ -180,7 +180,7 @@ func (d *devRun) sendEachKind(ctx context.Context, relay submission.Relay) error
 		}
 		status, err := client.Wait(ctx, receipt.ID)
 		if err != nil {
-			return fmt.Errorf("%s through %s: %w; it was %s %s", kind, relay.Name, err, status.State, status.Reason)
+			return fmt.Errorf("%s through %s: %w; the mail is %s %s", kind, relay.Name, err, status.State, status.Reason)
 		}
 		if status.State != tasks.Accepted {
 			return fmt.Errorf("%s through %s: %s, %s %d %s", kind, relay.Name, status.State, status.Reason, status.Code, status.EnhancedCode)
@@ -193,7 +193,7 @@ func (d *devRun) sendEachKind(ctx context.Context, relay submission.Relay) error
 	return nil
 }
 
-// announce prints where everything is and what to type next.
+// announce prints the addresses of the servers and the commands to try next.
 func (d *devRun) announce(adminAddr string) {
 	redisFlag := ""
 	if d.env.RedisAddr() != "127.0.0.1:6379" {
@@ -212,6 +212,6 @@ In a second terminal:
   go run ./cmd/enqueue key alice+550@example.com --wait%s     (the relay refuses it)
   go run ./cmd/enqueue verify ID --to alice@example.com --purpose sign-in --keyring %s%s     (then type the code)
 
-Ctrl-C finishes in-flight mails and exits, a second one exits at once. Nothing is kept.
+Ctrl-C finishes in-flight mails and exits; a second one exits at once. Nothing is kept.
 `, d.env.InboxURL(), adminAddr, d.settings.Admin.Password.Reveal(), adminAddr, d.env.RedisAddr(), redisFlag, redisFlag, redisFlag, redisFlag, d.settings.KeyRingFile, redisFlag)
 }

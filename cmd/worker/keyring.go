@@ -18,9 +18,10 @@ func keyringCommand(stdout io.Writer) *cobra.Command {
 	command := &cobra.Command{
 		Use: "keyring", Short: "Create and rotate the key ring, the only secret file of the system",
 		Args: func(*cobra.Command, []string) error {
-			return errors.New("say what to do: new, add, activate, remove or list")
+			return errors.New("name a command: new, add, activate, remove or list")
 		},
-		Run: func(*cobra.Command, []string) {}, // without it cobra shows the help, and calls that success
+		// Without Run, cobra would print the help and succeed.
+		Run: func(*cobra.Command, []string) {},
 	}
 	command.PersistentFlags().StringVarP(&path, "output", "o", "", "the key ring `FILE`")
 	command.MarkPersistentFlagRequired("output")
@@ -30,7 +31,7 @@ func keyringCommand(stdout io.Writer) *cobra.Command {
 		RunE: func(*cobra.Command, []string) error {
 			err := keyring.New(path)
 			if ifMissing && errors.Is(err, fs.ErrExist) {
-				_, err = keyring.Load(path) // it has to be valid
+				_, err = keyring.Load(path) // the file must be valid
 				return err
 			}
 			if err == nil {
@@ -39,14 +40,14 @@ func keyringCommand(stdout io.Writer) *cobra.Command {
 			return err
 		},
 	}
-	create.Flags().BoolVar(&ifMissing, "if-missing", false, "succeed if a valid one exists already")
+	create.Flags().BoolVar(&ifMissing, "if-missing", false, "succeed if a valid key ring exists already")
 
 	command.AddCommand(create, &cobra.Command{
-		Use: "add -o FILE", Short: "Add a key, which is not used yet", Args: cobra.NoArgs,
+		Use: "add -o FILE", Short: "Add a key; new mails use it after activate", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			kid, err := keyring.Add(path)
 			if err == nil {
-				fmt.Fprintf(stdout, "%s: added %s. Once every process has the file: worker keyring activate %s -o %s\n", path, kid, kid, path)
+				fmt.Fprintf(stdout, "%s: added %s. When every process has the new file, run: worker keyring activate %s -o %s\n", path, kid, kid, path)
 			}
 			return err
 		},
@@ -55,12 +56,12 @@ func keyringCommand(stdout io.Writer) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			err := keyring.Activate(path, args[0])
 			if err == nil {
-				fmt.Fprintf(stdout, "%s: new mails use %s. The old key stays until what was mailed with it has expired.\n", path, args[0])
+				fmt.Fprintf(stdout, "%s: new mails use %s. Keep the old key until the last secret made with it has expired.\n", path, args[0])
 			}
 			return err
 		},
 	}, &cobra.Command{
-		Use: "remove KEY-ID -o FILE", Short: "Remove a key that no live secret needs any more", Args: cobra.ExactArgs(1),
+		Use: "remove KEY-ID -o FILE", Short: "Remove a key that no live secret needs", Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			err := keyring.Remove(path, args[0])
 			if err == nil {
@@ -69,7 +70,7 @@ func keyringCommand(stdout io.Writer) *cobra.Command {
 			return err
 		},
 	}, &cobra.Command{
-		Use: "list -o FILE", Short: "List the keys without showing them", Args: cobra.NoArgs,
+		Use: "list -o FILE", Short: "List the ids of the keys, and when each was created", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			ring, err := keyring.Load(path)
 			if err != nil {

@@ -1,4 +1,4 @@
-// Command worker sends the mails that are in the queue. See README.md, or worker --help.
+// Command worker sends the queued mails. See README.md, or worker --help.
 package main
 
 import (
@@ -17,20 +17,22 @@ import (
 	"example.com/securemail/internal/config"
 )
 
-// tempFail is an error that says nothing about the question, such as Redis being unreachable.
+// tempFail is a temporary failure, such as Redis being unreachable.
 type tempFail struct{ error }
 
 func (e tempFail) Unwrap() error { return e.error }
 
 func main() {
-	// The first signal drains. It also restores the usual effect of signals, so that a second one exits.
+	// The first signal ends ctx and restores the default action of signals, so that a second one
+	// exits.
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	context.AfterFunc(ctx, stop)
 	if os.Getenv("GOGC") == "" {
-		// Little is live and much passes through: at 100, the garbage collector takes a tenth of the CPU. This costs some 12 MiB.
+		// The live heap is small and the worker allocates much. At 100, the garbage collector takes
+		// a tenth of the CPU. At 400 the heap is some 12 MiB larger.
 		debug.SetGCPercent(400)
 	}
-	logging.Disable() // until there is a log that go-redis can write to
+	logging.Disable() // serve gives go-redis the worker's log
 	os.Exit(run(ctx, os.Args[1:], os.Environ(), os.Stdout, os.Stderr))
 }
 
@@ -38,20 +40,20 @@ func run(ctx context.Context, args, environ []string, stdout, stderr io.Writer) 
 	settings := &workerSettings{Settings: cli.Settings{Environ: environ}}
 	root := &cobra.Command{
 		Use:   "worker",
-		Short: "Send the mails that are in the queue",
-		Long: `Send the mails that are in the queue. To see it work: worker dev
+		Short: "Send the queued mails",
+		Long: `Send the queued mails. To see it work: worker dev
 
 Exit codes: 0 success, 1 failure (such as a failed check), 2 wrong use or invalid settings,
 75 temporary failure (Redis unreachable).`,
 		Args: cobra.NoArgs,
 	}
 	daemon, check := runCommand(settings, stderr), checkCommand(settings, stdout)
-	root.RunE = daemon.RunE // worker alone is worker run
+	root.RunE = daemon.RunE // without a command
 	for _, command := range []*cobra.Command{root, daemon, check} {
 		settings.Flags(command, false)
 	}
 	for _, command := range []*cobra.Command{root, daemon} {
-		command.Flags().BoolVar(&settings.allowVolatile, "allow-volatile", false, "start even if Redis can lose what it took")
+		command.Flags().BoolVar(&settings.allowVolatile, "allow-volatile", false, "start even if Redis can lose queued mails")
 	}
 	root.AddCommand(daemon, devCommand(stdout, stderr), check, keyringCommand(stdout))
 	return cli.Run(ctx, root, args, stdout, stderr, func(err error) int {
@@ -62,7 +64,7 @@ Exit codes: 0 success, 1 failure (such as a failed check), 2 wrong use or invali
 	})
 }
 
-// workerSettings are where the worker's settings come from.
+// workerSettings has the sources of the worker's settings.
 type workerSettings struct {
 	cli.Settings
 	allowVolatile bool

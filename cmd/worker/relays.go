@@ -14,13 +14,14 @@ import (
 	"example.com/securemail/internal/submission"
 )
 
-// tryTimeout bounds one attempt: a whole conversation with the last relay, and with those before it what comes before the
-// final dot, because only until then a mail goes on to the next relay.
+// tryTimeout bounds one attempt. That is a whole conversation with the last relay and, with each
+// relay before it, a conversation up to the final dot. After the final dot a mail never goes on to
+// the next relay.
 func tryTimeout(c config.Config, relays int) time.Duration {
 	return c.Timeouts.Total + time.Duration(relays-1)*(c.Timeouts.Total-c.Timeouts.FinalReply)
 }
 
-// relaysOf makes the relays of the settings, in order of priority.
+// relaysOf returns the relays of the settings, in order of priority.
 func relaysOf(c config.Config) ([]submission.Relay, error) {
 	var relays []submission.Relay
 	for _, s := range c.RelayList() {
@@ -61,7 +62,7 @@ func relaysOf(c config.Config) ([]submission.Relay, error) {
 	return relays, nil
 }
 
-// describe names the relays for the log.
+// describe returns a text for each relay, for the log.
 func describe(relays []submission.Relay) []string {
 	var all []string
 	for _, r := range relays {
@@ -70,7 +71,7 @@ func describe(relays []submission.Relay) []string {
 	return all
 }
 
-// relayLimits are the limits of the relays that have some, by name.
+// relayLimits returns the limits of the relays that have any, by name.
 func relayLimits(c config.Config) map[string]limits.Limit {
 	all := map[string]limits.Limit{}
 	for _, s := range c.RelayList() {
@@ -81,7 +82,8 @@ func relayLimits(c config.Config) map[string]limits.Limit {
 	return all
 }
 
-// relayChanged logs and counts when a relay's circuit opens and closes.
+// relayChanged returns a function that logs a relay's circuit opening and closing, and sets its
+// metric.
 func relayChanged(log *zap.Logger, registry prometheus.Registerer) func(relay string, open bool, cause error, until time.Time) {
 	circuit := prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "securemail_relay_circuit_open",
 		Help: "1 while a relay is suspended because of its failures."}, []string{"relay"})

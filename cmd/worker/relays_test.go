@@ -27,11 +27,13 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"example.com/securemail/internal/dev"
+	"example.com/securemail/internal/harness"
 	"example.com/securemail/internal/testserver"
 )
 
-// startDevRelay starts the servers of worker dev without a worker: Redis and relay become those of the settings, with
-// the relay's authority in ca.pem, its ports in $SMTPS_PORT and $SUBMISSION_PORT, and its inbox in $INBOX.
+// startDevRelay starts the servers of `worker dev` without a worker, and puts Redis and the relay
+// into the settings. The relay's authority is in ca.pem, its ports are in $SMTPS_PORT and
+// $SUBMISSION_PORT, and its inbox is in $INBOX.
 func startDevRelay(ts *testscript.TestScript, _ bool, _ []string) {
 	free := "127.0.0.1:0"
 	env, err := dev.Start(context.Background(), dev.Options{RedisAddr: free, SMTPSAddr: free, SubmissionAddr: free, InboxAddr: free})
@@ -53,7 +55,8 @@ func startDevRelay(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("SECUREMAIL_SMTP_PASSWORD", env.Password().Reveal())
 }
 
-// startPostfix starts a real Postfix, makes it the relay of the settings, and puts its ports into $SMTPS_PORT and $SUBMISSION_PORT.
+// startPostfix starts a real Postfix as the relay of the settings, and puts its ports into
+// $SMTPS_PORT and $SUBMISSION_PORT.
 func startPostfix(ts *testscript.TestScript, _ bool, _ []string) {
 	p := testserver.StartPostfix(ts.Value("t").(testing.TB))
 	ts.Value("env").(*testscript.Env).Values["postfix"] = p
@@ -65,7 +68,7 @@ func startPostfix(ts *testscript.TestScript, _ bool, _ []string) {
 	ts.Setenv("SECUREMAIL_SMTP_CA_FILE", p.CAFile())
 }
 
-// delivered N waits until Postfix has put N mails into the mailbox, and prints them.
+// delivered N waits until Postfix has delivered N mails, and prints them.
 func delivered(ts *testscript.TestScript, _ bool, args []string) {
 	n, err := strconv.Atoi(args[0])
 	ts.Check(err)
@@ -76,7 +79,8 @@ func delivered(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Stdout().Write(bytes.Join(mails, nil))
 }
 
-// oldRelay is a server from before TLS was usual. It takes whatever it is told, and keeps every byte.
+// oldRelay is a server without STARTTLS. It accepts every command, and keeps every byte that it
+// reads.
 type oldRelay struct {
 	sync.Mutex
 	bytes.Buffer
@@ -88,8 +92,9 @@ func (r *oldRelay) Write(p []byte) (int, error) {
 	return r.Buffer.Write(p)
 }
 
-// startOldRelay makes a server without TLS the relay of the settings, with a login. With the argument tls it has TLS
-// from the first byte, and in ca.pem a certificate of another name than the one it is reached by.
+// startOldRelay starts an oldRelay as the relay of the settings, with a login. With the argument
+// tls it speaks TLS from the first byte. Its certificate, in ca.pem, then names another host than
+// the settings.
 func startOldRelay(ts *testscript.TestScript, _ bool, args []string) {
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	ts.Check(err)
@@ -107,7 +112,7 @@ func startOldRelay(ts *testscript.TestScript, _ bool, args []string) {
 			if err != nil {
 				return
 			}
-			conn.SetDeadline(time.Now().Add(patience))
+			conn.SetDeadline(time.Now().Add(harness.ScriptTime))
 			serving.Go(func() { serve(conn) })
 		}
 	})
@@ -119,7 +124,8 @@ func startOldRelay(ts *testscript.TestScript, _ bool, args []string) {
 	ts.Setenv("SECUREMAIL_SMTP_PASSWORD", "canary-password")
 }
 
-// talk agrees to everything, which is how a client would be led to say too much.
+// talk accepts every command, AUTH in clear too, so that a careless client would send its login and
+// its mail.
 func (r *oldRelay) talk(conn net.Conn) {
 	defer conn.Close()
 	in := bufio.NewScanner(io.TeeReader(conn, r))
@@ -139,25 +145,26 @@ func (r *oldRelay) talk(conn net.Conn) {
 	}
 }
 
-// heard prints what the old relay was told, which must hold neither user name nor password in any usual form.
-func heard(ts *testscript.TestScript, _ bool, _ []string) {
+// received prints what the old relay has read. That must not hold the user name or the password in
+// any usual encoding.
+func received(ts *testscript.TestScript, _ bool, _ []string) {
 	relay := ts.Value("old-relay").(*oldRelay)
 	relay.Lock()
 	defer relay.Unlock()
 	if relay.Len() == 0 {
-		ts.Fatalf("nobody came")
+		ts.Fatalf("no client connected")
 	}
 	for _, secret := range []string{"canary-user", "canary-password", "\x00canary-user\x00canary-password"} {
 		for _, form := range []string{secret, base64.StdEncoding.EncodeToString([]byte(secret))} {
 			if bytes.Contains(relay.Bytes(), []byte(form)) {
-				ts.Fatalf("it was told the login: %q", relay.Bytes())
+				ts.Fatalf("the relay has read the login: %q", relay.Bytes())
 			}
 		}
 	}
 	ts.Stdout().Write(relay.Bytes())
 }
 
-// certificate makes one that is its own authority.
+// certificate returns a self-signed certificate for name.
 func certificate(ts *testscript.TestScript, name string) tls.Certificate {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	ts.Check(err)
@@ -175,6 +182,6 @@ func writeCA(ts *testscript.TestScript, der []byte) {
 }
 
 func portOf(addr string) string {
-	_, port, _ := net.SplitHostPort(addr) // the address that a listener gave
+	_, port, _ := net.SplitHostPort(addr) // a listener's address always has one
 	return port
 }

@@ -28,7 +28,7 @@ import (
 func runCommand(settings *workerSettings, stderr io.Writer) *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
-		Short: "Run the daemon (also without a command). SIGTERM finishes in-flight mails, a second one exits",
+		Short: "Run the worker (the default command). SIGTERM finishes in-flight mails; a second one exits at once",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := settings.load()
@@ -47,12 +47,14 @@ func runCommand(settings *workerSettings, stderr io.Writer) *cobra.Command {
 	}
 }
 
-// serve is the whole wiring of a worker: each line needs the ones above it. It returns when ctx has ended and the in-flight
-// mails have too. development is for worker dev, whose Redis may forget and whose recipients have no limits. started, if
-// not nil, is called when tasks are being taken.
+// serve builds a worker and runs it. Each part needs the parts above it. serve returns when ctx has
+// ended and all in-flight mails have ended too. development is for `worker dev`: Redis may lose
+// data, and recipients have no limits. serve calls started, unless it is nil, when the worker is
+// about to take tasks.
 func serve(ctx context.Context, c config.Config, relays []submission.Relay, development bool, log *zap.Logger, started func(adminAddr string)) error {
-	defer log.Sync()                                                                         // stderr cannot be synced everywhere, and then has nothing buffered
-	redis.SetLogger(redisLog{log.WithOptions(zap.WithCaller(false)).Named("redis").Sugar()}) // the process has one
+	defer log.Sync() // fails where stderr cannot be synced, and there nothing is buffered
+	// go-redis has one logger for the whole process.
+	redis.SetLogger(redisLog{log.WithOptions(zap.WithCaller(false)).Named("redis").Sugar()})
 
 	ring, err := keyring.Open(c.KeyRingFile)
 	if err != nil {
@@ -71,7 +73,7 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, deve
 	}
 	defer set.Close()
 	if !development {
-		warnings, err := checkRedis(ctx, c.Redis, rdb) // after all that can be checked without Redis
+		warnings, err := checkRedis(ctx, c.Redis, rdb) // after all checks that do not need Redis
 		if err != nil {
 			return err
 		}
@@ -97,7 +99,8 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, deve
 		Log:           log,
 		Metrics:       metrics,
 	})
-	monitoring, err := c.Redis.Conn().ProducerClient() // fails fast, so that a scrape is answered while Redis is unreachable
+	// This client fails fast, so that scrapes are answered while Redis is down.
+	monitoring, err := c.Redis.Conn().ProducerClient()
 	if err != nil {
 		return err
 	}
@@ -107,12 +110,12 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, deve
 		return err
 	}
 
-	// The listener outlives the worker, so that /readyz says that it is stopping while it is.
+	// The listener ends after the worker, so that /readyz reports that the worker is stopping.
 	adminCtx, stopAdmin := context.WithCancel(context.WithoutCancel(ctx))
 	var serving sync.WaitGroup
 	serving.Go(func() {
 		if err := listener.Serve(adminCtx); err != nil {
-			log.Error("the admin listener failed; the worker goes on", zap.Error(err))
+			log.Error("the admin listener failed; the worker keeps running", zap.Error(err))
 		}
 	})
 	defer serving.Wait()
@@ -128,8 +131,8 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, deve
 	return err
 }
 
-// checkRedis reports a Redis that is unreachable, within seconds instead of as long as the worker's client retries, and
-// one that would lose mails.
+// checkRedis returns an error if Redis is unreachable or can lose mails. It takes seconds; the
+// worker's client would retry for longer.
 func checkRedis(ctx context.Context, c config.Redis, rdb redis.UniversalClient) (warnings []string, err error) {
 	warnings, err = redisconn.Check(ctx, rdb)
 	switch {
@@ -143,7 +146,7 @@ func checkRedis(ctx context.Context, c config.Redis, rdb redis.UniversalClient) 
 	return warnings, nil
 }
 
-// sender is the From setting as mails have it.
+// sender returns the From setting for a mail.
 func sender(c config.Config) message.Sender {
 	name, address := c.Sender()
 	return message.Sender{Name: name, Address: address}
@@ -162,11 +165,11 @@ func newLog(c config.Log, w io.Writer) *zap.Logger {
 	if err != nil {
 		level = zapcore.InfoLevel
 	}
-	// No sampling: every outcome has its line.
+	// The log is not sampled, so that every outcome has its line.
 	return zap.New(zapcore.NewCore(encoder, zapcore.Lock(zapcore.AddSync(w)), level), zap.ErrorOutput(zapcore.Lock(zapcore.AddSync(w))))
 }
 
-// redisLog logs what go-redis reports about its connections.
+// redisLog writes the messages of go-redis to the worker's log.
 type redisLog struct{ *zap.SugaredLogger }
 
 func (l redisLog) Printf(_ context.Context, format string, args ...any) { l.Warnf(format, args...) }

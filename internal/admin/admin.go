@@ -1,12 +1,12 @@
-// Package admin is the worker's own listener, for operators: is the process alive, does it work, how much does it do, and
-// what is in the queues.
+// Package admin is the worker's HTTP listener for operators.
 //
 //	/livez     200 while the process runs; checks no dependency
-//	/readyz    200 while the worker takes tasks and reaches Redis, 503 with the reason otherwise
-//	/metrics   Prometheus
-//	/monitor   asynqmon, read-only, behind a password, with payloads cut down to what is no secret
+//	/readyz    200 while the worker takes tasks and reaches Redis, and otherwise 503 with the reason
+//	/metrics   the metrics, for Prometheus
+//	/monitor   the queues: asynqmon, read-only, behind a password, without secrets and addresses
 //
-// It belongs on loopback, or inside a container whose port is published there: the first three ask for no password.
+// The listener belongs on loopback, or in a container whose port is published there, because the
+// first three paths need no password.
 package admin
 
 import (
@@ -28,13 +28,13 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// Config is what the listener shows.
+// Config holds what the listener needs. All fields but Password are required.
 type Config struct {
-	Addr     string                // host:port
-	Password secret.String         // for /monitor; empty: /monitor is off
-	Redis    redis.UniversalClient // fails fast: a scrape must be answered while Redis is away
-	Ready    func() error          // why the worker is not ready; nil if it is
-	Metrics  *prometheus.Registry
+	Addr     string                // host:port; port 0 means any free port
+	Password secret.String         // for /monitor; without one /monitor is off
+	Redis    redis.UniversalClient // must fail fast: scrapes are answered while Redis is down
+	Ready    func() error          // returns nil, or why the worker is not ready
+	Metrics  *prometheus.Registry  // Listen adds the metrics of the queues
 }
 
 // Server is the listener.
@@ -44,7 +44,8 @@ type Server struct {
 	conns    sync.WaitGroup
 }
 
-// Listen opens the port, so that one that is taken is noticed before anything else starts.
+// Listen opens the port. It is apart from [Server.Serve], so that a port in use is an error before
+// anything else starts.
 func Listen(c Config) (*Server, error) {
 	listener, err := net.Listen("tcp", c.Addr)
 	if err != nil {
@@ -59,7 +60,8 @@ func Listen(c Config) (*Server, error) {
 		WriteTimeout:      30 * time.Second,
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
-		// http.Server's Close waits for no goroutine; the states of the connections tell when theirs have ended.
+		// Close of http.Server does not wait for goroutines. The states of the connections tell
+		// when they have ended.
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			switch state {
 			case http.StateNew:
@@ -72,23 +74,25 @@ func Listen(c Config) (*Server, error) {
 	return s, nil
 }
 
-// Addr is the address it listens on.
+// Addr returns the host:port on which the server listens.
 func (s *Server) Addr() string { return s.listener.Addr().String() }
 
-// Serve answers until ctx ends, and returns when the requests under way have ended too. They get a second for it, which
-// is long for what is asked here; then their connections are closed.
+// Serve answers requests until ctx ends, and then returns nil. Requests that are running get one
+// second, which is long for these paths, and then Serve closes their connections. It returns when
+// all of them have ended. Call Serve once.
 func (s *Server) Serve(ctx context.Context) error {
 	stopped := make(chan struct{})
 	stop := context.AfterFunc(ctx, func() {
 		defer close(stopped)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
 		defer cancel()
-		if s.http.Shutdown(ctx) != nil { // also where a browser keeps a connection that it has not used yet
+		// Shutdown also fails if a browser keeps a connection that it has not used yet.
+		if s.http.Shutdown(ctx) != nil {
 			s.http.Close()
 		}
 	})
 	err := s.http.Serve(s.listener)
-	if stop() { // it failed by itself
+	if stop() { // ctx has not ended: Serve failed
 		s.http.Close()
 	} else {
 		<-stopped
@@ -120,16 +124,19 @@ func routes(c Config) http.Handler {
 	return mux
 }
 
-// shared hands asynqmon the client that the worker has.
+// shared gives asynqmon the worker's client.
 type shared struct{ redis.UniversalClient }
 
 func (s shared) MakeRedisClient() any { return s.UniversalClient }
 
-// policy keeps the pages to this listener: asynqmon's index page asks Google for its fonts, and looks well without. Its
-// own start is an inline script, and its components write inline styles.
+// policy lets the pages load only from this listener. asynqmon's index page requests fonts from
+// Google, and looks well without them. Its first script is inline, and its components write inline
+// styles.
 const policy = "default-src 'self'; script-src 'self' 'unsafe-inline'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; object-src 'none'"
 
+// monitor returns asynqmon, read-only and behind the password. Without a password it refuses every
+// request, so that the queues are never open by mistake.
 func monitor(c Config) http.Handler {
 	if c.Password.IsZero() {
 		return http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -146,12 +153,12 @@ func monitor(c Config) http.Handler {
 		_, password, _ := r.BasicAuth()
 		if subtle.ConstantTimeCompare([]byte(password), []byte(c.Password.Reveal())) != 1 {
 			w.Header().Set("WWW-Authenticate", `Basic realm="securemail", charset="UTF-8"`)
-			http.Error(w, "the password of admin.password, with any user name", http.StatusUnauthorized)
+			http.Error(w, "log in with any user name and the password of admin.password", http.StatusUnauthorized)
 			return
 		}
 		if r.Method != http.MethodGet && r.Method != http.MethodHead {
 			w.Header().Set("Allow", "GET, HEAD")
-			http.Error(w, "the queues can be looked at here, not changed", http.StatusMethodNotAllowed)
+			http.Error(w, "/monitor is read-only", http.StatusMethodNotAllowed)
 			return
 		}
 		w.Header().Set("Cache-Control", "no-store")
@@ -163,8 +170,8 @@ func monitor(c Config) http.Handler {
 	})
 }
 
-// describe is what /monitor shows of a payload: neither the recipient nor anything that belongs to them, nor the seed.
-// Of a malformed one it shows nothing at all: what stands in its fields may not be what belongs there.
+// describe returns the text that /monitor shows for a payload. It holds nothing of the recipient
+// and no seed. It holds nothing of a malformed payload, because any field may hold anything.
 func describe(taskType string, payload []byte) string {
 	t, err := tasks.ParseTask(taskType, payload)
 	switch {

@@ -28,14 +28,14 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const password = "p&ss wörd/+"
 
-// running is a listener that serves.
+// running is a server that serves.
 type running struct {
 	url  string
 	http *http.Client
-	stop func() error // ends Serve and returns what it returned; again does nothing
+	stop func() error // ends Serve and returns its error; a second call does nothing
 }
 
-// start serves on any port over rdb, which fails fast; nil is a Redis that is not there.
+// start serves on any free port. rdb must fail fast; nil means a Redis that is down.
 func start(t *testing.T, rdb *redis.Client, change func(*admin.Config)) *running {
 	t.Helper()
 	if rdb == nil {
@@ -73,7 +73,7 @@ func start(t *testing.T, rdb *redis.Client, change func(*admin.Config)) *running
 	return r
 }
 
-// ask sends a request, with the password if one is given, and returns the answer with its body read.
+// ask sends a request, with the password unless it is empty, and returns the response and its body.
 func (r *running) ask(t *testing.T, method, path, password string) (*http.Response, string) {
 	t.Helper()
 	request, err := http.NewRequest(method, r.url+path, nil)
@@ -101,30 +101,30 @@ func (r *running) get(t *testing.T, path string) (status int, body string) {
 	return answer.StatusCode, body
 }
 
-func TestHealth(t *testing.T) {
-	var trouble error
-	r := start(t, nil, func(c *admin.Config) { c.Ready = func() error { return trouble } })
+func TestServer_ReportsHealth(t *testing.T) {
+	var notReady error
+	r := start(t, nil, func(c *admin.Config) { c.Ready = func() error { return notReady } })
 	for _, test := range []struct {
-		trouble error
-		status  int
-		body    string
+		notReady error
+		status   int
+		body     string
 	}{
 		{nil, 200, "ok\n"},
 		{errors.New("Redis is out of reach"), 503, "Redis is out of reach\n"},
 		{errors.New("the worker is stopping"), 503, "the worker is stopping\n"},
 		{nil, 200, "ok\n"},
 	} {
-		trouble = test.trouble
+		notReady = test.notReady
 		if status, body := r.get(t, "/readyz"); status != test.status || body != test.body {
-			t.Errorf("readyz, %v: got %d %q, want %d %q", trouble, status, body, test.status, test.body)
+			t.Errorf("readyz, %v: got %d %q, want %d %q", notReady, status, body, test.status, test.body)
 		}
 		if status, body := r.get(t, "/livez"); status != 200 || body != "ok\n" {
-			t.Errorf("livez, %v: got %d %q, want 200", trouble, status, body)
+			t.Errorf("livez, %v: got %d %q, want 200", notReady, status, body)
 		}
 	}
 }
 
-func TestPaths(t *testing.T) {
+func TestServer_AnswersItsPaths(t *testing.T) {
 	r := start(t, nil, nil)
 	for _, test := range []struct {
 		method, path string
@@ -146,7 +146,7 @@ func TestPaths(t *testing.T) {
 	}
 }
 
-func TestMetrics(t *testing.T) {
+func TestServer_ReportsMetrics(t *testing.T) {
 	r := testserver.StartRedis(t, "--appendfsync", "always")
 	registry := prometheus.NewRegistry()
 	registry.MustRegister(prometheus.NewCounter(prometheus.CounterOpts{Name: "own_total"}))
@@ -172,7 +172,7 @@ func TestMetrics(t *testing.T) {
 		}
 	}
 
-	without(scrape(), "asynq_") // an empty Redis: no queue exists
+	without(scrape(), "asynq_") // in an empty Redis no queue exists
 
 	client, err := securemail.NewClient(r.As(testserver.Producer))
 	if err != nil {
@@ -193,7 +193,8 @@ func TestMetrics(t *testing.T) {
 	}
 	without(body, `queue="secure-mail"`)
 
-	// asynq cannot count a queue in which it lost a task's hash. The other queue is counted all the same.
+	// asynq cannot count a queue in which the hash of a task is missing. The other queue is counted
+	// nevertheless.
 	if _, err := client.Send(t.Context(), tasks.Mail{Kind: tasks.Key, To: "alice@example.com"}); err != nil {
 		t.Fatal(err)
 	}
@@ -208,7 +209,7 @@ func TestMetrics(t *testing.T) {
 	scrape(`asynq_queue_size{queue="secure-mail"} 1`)
 }
 
-func TestPortTaken(t *testing.T) {
+func TestListen_FailsIfThePortIsInUse(t *testing.T) {
 	other, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
@@ -217,6 +218,6 @@ func TestPortTaken(t *testing.T) {
 	addr := other.Addr().String()
 	_, err = admin.Listen(admin.Config{Addr: addr})
 	if !errors.Is(err, syscall.EADDRINUSE) || !strings.HasPrefix(err.Error(), "admin.addr: cannot listen on "+addr+"; free that port or set another: ") {
-		t.Errorf("got %v, want an error that names admin.addr, %s and the mend", err, addr)
+		t.Errorf("got %v, want an error that names admin.addr, %s and what to do", err, addr)
 	}
 }

@@ -22,7 +22,7 @@ import (
 	"example.com/securemail/tasks"
 )
 
-func TestMonitorAsksForThePassword(t *testing.T) {
+func TestMonitor_AsksForThePassword(t *testing.T) {
 	a := start(t, testserver.StartRedis(t).As(testserver.Worker), nil)
 	paths := []string{"/monitor", "/monitor/", "/monitor/queues/secure-mail", "/monitor/api/queues", "/monitor/api/redis_info",
 		"/monitor/favicon.ico", "/monitor/../monitor/api/queues", "/monitor//api/queues"}
@@ -33,7 +33,7 @@ func TestMonitorAsksForThePassword(t *testing.T) {
 				t.Errorf("%s with %q: got %d %v, want 401 and a challenge", path, wrong, answer.StatusCode, answer.Header)
 			}
 			if strings.Contains(body, password) {
-				t.Errorf("%s: the answer tells the password", path)
+				t.Errorf("%s: the response holds the password", path)
 			}
 		}
 		if answer, _ := a.ask(t, "GET", path, password); answer.StatusCode != 200 {
@@ -57,19 +57,19 @@ func TestMonitorAsksForThePassword(t *testing.T) {
 	}
 }
 
-func TestMonitorIsOffWithoutAPassword(t *testing.T) {
+func TestMonitor_IsOffWithoutAPassword(t *testing.T) {
 	a := start(t, nil, func(c *admin.Config) { c.Password = secret.String{} })
 	for _, path := range []string{"/monitor", "/monitor/", "/monitor/api/queues"} {
 		for _, given := range []string{"", "x"} {
 			if answer, body := a.ask(t, "GET", path, given); answer.StatusCode != 403 || !strings.Contains(body, "admin.password") {
-				t.Errorf("%s: got %d %q, want 403 and a word on admin.password", path, answer.StatusCode, body)
+				t.Errorf("%s: got %d %q, want 403 and a hint at admin.password", path, answer.StatusCode, body)
 			}
 		}
 	}
 }
 
-// TestMonitorPages: the page, also at a deep link, and everything it loads, is there under /monitor, and only there.
-func TestMonitorPages(t *testing.T) {
+// The page, also at a deep link, and all that it loads are under /monitor, and only there.
+func TestMonitor_ServesThePageAndItsFiles(t *testing.T) {
 	a := start(t, testserver.StartRedis(t).As(testserver.Worker), nil)
 	loads := regexp.MustCompile(`(?:src|href)="([^"]+)"`)
 	for _, path := range []string{"/monitor", "/monitor/", "/monitor/queues/secure-mail", "/monitor/servers"} {
@@ -83,7 +83,7 @@ func TestMonitorPages(t *testing.T) {
 				t.Errorf("%s: %s: got %q, want %q", path, header, got, want)
 			}
 		}
-		// The page names Google's fonts; this keeps a browser from asking for them.
+		// The page names Google's fonts. The policy keeps a browser from requesting them.
 		policy := answer.Header.Get("Content-Security-Policy")
 		if !strings.HasPrefix(policy, "default-src 'self'; ") || strings.Contains(policy, "http") || !strings.Contains(policy, "frame-ancestors 'none'") {
 			t.Errorf("%s: got the policy %q", path, policy)
@@ -110,8 +110,8 @@ func TestMonitorPages(t *testing.T) {
 	}
 }
 
-// TestMonitorChangesNothing asks for every change that asynqmon knows.
-func TestMonitorChangesNothing(t *testing.T) {
+// The test requests every change that asynqmon knows.
+func TestMonitor_ChangesNothing(t *testing.T) {
 	r := testserver.StartRedis(t)
 	ids := map[string]string{}
 	queue, inspector := asynq.NewClientFromRedisClient(r.Client), asynq.NewInspectorFromRedisClient(r.Client)
@@ -149,11 +149,11 @@ func TestMonitorChangesNothing(t *testing.T) {
 		}
 	}
 	if after := dump(t, r); !slices.Equal(before, after) {
-		t.Errorf("Redis was %q, is %q", before, after)
+		t.Errorf("Redis held %q before and %q after", before, after)
 	}
 }
 
-// dump returns every key of Redis with its content.
+// dump returns every key of Redis and its content.
 func dump(t *testing.T, r *testserver.Redis) []string {
 	t.Helper()
 	keys, err := r.Client.Keys(t.Context(), "*").Result()
@@ -167,7 +167,7 @@ func dump(t *testing.T, r *testserver.Redis) []string {
 	return keys
 }
 
-// private is a mail full of what belongs to its recipient.
+// private is a mail with personal data of its recipient in every field.
 func private(purpose string) tasks.Mail {
 	return tasks.Mail{Kind: tasks.TOTP, To: "alice.liddell@private.example", Purpose: purpose, Account: "alice-account",
 		Vars: map[string]string{"name": "Alice Pleasance"}, Origin: tasks.Origin{IP: "2001:db8::77", Agent: "RabbitHole/1.0"}}
@@ -186,18 +186,20 @@ func enqueue(t *testing.T, queue *asynq.Client, purpose string, options ...asynq
 	return info
 }
 
-// TestMonitorShowsNoRecipient looks at one task in every state, in the lists, alone, and among the workers of a server.
-func TestMonitorShowsNoRecipient(t *testing.T) {
+// The test views one task in every state: in the lists, by itself, and among the workers of a
+// server.
+func TestMonitor_ShowsNoRecipient(t *testing.T) {
 	r := testserver.StartRedis(t)
 	queue := asynq.NewClientFromRedisClient(r.Client)
-	states := []string{"active", "pending", "scheduled", "retry", "archived", "completed"} // and the purposes of their mails
-	shown := map[string][]string{}                                                         // what of each state's task must not be
+	// The states are also the purposes of the mails.
+	states := []string{"active", "pending", "scheduled", "retry", "archived", "completed"}
+	hidden := map[string][]string{} // by state, the texts of its task that must not be shown
 	ids := map[string]string{}
 	for _, state := range states {
 		var options []asynq.Option
 		switch state {
 		case "pending":
-			options = append(options, asynq.Queue(tasks.QueueCodes)) // which nobody serves below
+			options = append(options, asynq.Queue(tasks.QueueCodes)) // not served below
 		case "scheduled":
 			options = append(options, asynq.ProcessIn(time.Hour))
 		}
@@ -208,10 +210,10 @@ func TestMonitorShowsNoRecipient(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := task.Mail
-		shown[state] = []string{m.To, "alice.liddell", m.Account, m.Vars["name"], m.Origin.IP, m.Origin.Agent, string(task.Seed),
+		hidden[state] = []string{m.To, "alice.liddell", m.Account, m.Vars["name"], m.Origin.IP, m.Origin.Agent, string(task.Seed),
 			base64.StdEncoding.EncodeToString(task.Seed), base64.URLEncoding.EncodeToString(task.Seed), hex.EncodeToString(task.Seed)}
 	}
-	// A malformed task must not tell what it could not place; another's task is not ours to show.
+	// Nothing of a malformed task, or of a task of another type, may be shown.
 	for _, task := range []*asynq.Task{
 		asynq.NewTask(tasks.Type, []byte(`{"v":1,"id":"malformed-task-0001","kind":"alice.liddell@private.example"}`)),
 		asynq.NewTask(tasks.Type, []byte(`{"v":1,"id":"malformed-task-0002","kind":"key","to":"a@b.example","vars":{"alice.liddell":"x"}}`)),
@@ -247,7 +249,8 @@ func TestMonitorShowsNoRecipient(t *testing.T) {
 	defer close(release)
 
 	a := start(t, r.As(testserver.Worker), nil)
-	// wait asks until the answer holds the text. asynq tells of its workers every five seconds.
+	// wait requests path until the response holds the text. asynq publishes its workers every five
+	// seconds.
 	wait := func(path, text string) string {
 		t.Helper()
 		for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -267,7 +270,7 @@ func TestMonitorShowsNoRecipient(t *testing.T) {
 		if err := json.Unmarshal([]byte(body), &decoded); err != nil {
 			t.Errorf("%s: %v", path, err)
 		}
-		for _, text := range shown[state] {
+		for _, text := range hidden[state] {
 			if strings.Contains(body, text) {
 				t.Errorf("%s shows %q: %s", path, text, body)
 			}
@@ -286,7 +289,7 @@ func TestMonitorShowsNoRecipient(t *testing.T) {
 	wait("/monitor/api/queues/"+tasks.QueueCodes+"/pending_tasks", "not shown: another type, or a newer version")
 }
 
-func TestMonitorWithoutRedis(t *testing.T) {
+func TestMonitor_AnswersWithoutRedis(t *testing.T) {
 	a := start(t, nil, nil)
 	if status, page := a.get(t, "/monitor"); status != 200 || !strings.Contains(page, "<!doctype html>") {
 		t.Errorf("the page: got %d %.100q, want 200", status, page)

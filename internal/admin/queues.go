@@ -7,14 +7,15 @@ import (
 	"example.com/securemail/internal/queue"
 )
 
-// queues reports the length and the age of the queues when Prometheus asks. The names are those of asynq's own
-// collector, which asynqmon's graphs look for. While Redis is unavailable it reports nothing: /readyz tells that.
+// queues collects the length and the age of the queues at every scrape. The names are those of
+// asynq's own collector, which asynqmon's graphs expect. While Redis is unavailable queues reports
+// nothing; /readyz reports the outage.
 type queues struct{ rdb redis.UniversalClient }
 
 var (
 	queueTasks = prometheus.NewDesc("asynq_tasks_enqueued_total", "Tasks in the queue by state.", []string{"queue", "state"}, nil)
 	queueSize  = prometheus.NewDesc("asynq_queue_size", "Tasks in the queue.", []string{"queue"}, nil)
-	queueAge   = prometheus.NewDesc("asynq_queue_latency_seconds", "Age of the oldest task that waits to be taken.", []string{"queue"}, nil)
+	queueAge   = prometheus.NewDesc("asynq_queue_latency_seconds", "Age of the oldest pending task.", []string{"queue"}, nil)
 )
 
 func (q *queues) Describe(ch chan<- *prometheus.Desc) {

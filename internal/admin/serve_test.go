@@ -14,13 +14,13 @@ import (
 	"example.com/securemail/internal/admin"
 )
 
-// TestServeEnds whatever its clients do; that no goroutine stays is TestMain's to see.
-func TestServeEnds(t *testing.T) {
+// Serve ends in whatever state its clients are. TestMain checks that no goroutine is left.
+func TestServe_EndsWhateverClientsDo(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		sends string
 	}{
-		{"a connection that never says anything", ""}, // browsers open some in advance
+		{"a silent connection", ""}, // browsers open some in advance
 		{"half a request", "GET /livez HTTP/1.1\r\n"},
 		{"an idle connection", "GET /livez HTTP/1.1\r\nHost: x\r\n\r\n"},
 	} {
@@ -41,7 +41,7 @@ func TestServeEnds(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			r.get(t, "/livez") // by now the connection above is accepted, which was opened before
+			r.get(t, "/livez") // the server has accepted the connection above, which is older
 			begun := time.Now()
 			if err := r.stop(); err != nil {
 				t.Errorf("Serve: %v", err)
@@ -59,8 +59,8 @@ func TestServeEnds(t *testing.T) {
 	}
 }
 
-// TestServeWaitsForRequests: one that ends in time gets its answer, and none outlives Serve.
-func TestServeWaitsForRequests(t *testing.T) {
+// A request that ends in time gets its response, and no request outlives Serve.
+func TestServe_WaitsForRequests(t *testing.T) {
 	for name, inTime := range map[string]bool{"in time": true, "too late": false} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -87,11 +87,11 @@ func TestServeWaitsForRequests(t *testing.T) {
 				waitClosed(t, strings.TrimPrefix(r.url, "http://"))
 				close(release)
 				if err := <-answered; err != nil {
-					t.Errorf("the request under way: %v", err)
+					t.Errorf("the running request: %v", err)
 				}
 			} else {
 				if err := <-answered; err == nil {
-					t.Error("the request that hangs was answered")
+					t.Error("the hanging request got a response")
 				}
 				select {
 				case <-stopped:

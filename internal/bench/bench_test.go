@@ -19,7 +19,6 @@ import (
 
 	"example.com/securemail"
 	"example.com/securemail/internal/harness"
-	"example.com/securemail/internal/keyring"
 	"example.com/securemail/internal/redisconn"
 	"example.com/securemail/internal/secret"
 	"example.com/securemail/internal/submission"
@@ -27,14 +26,14 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// What both sides of every comparison have: the worker's defaults.
+// The worker and the baselines use these values, the worker's defaults.
 const (
 	concurrency = 32
 	connections = 20
 	product     = "Example"
 )
 
-// relay is where the mails go: a port of the sink.
+// relay returns one port of the sink as a relay.
 func (s *sink) relay(mode submission.TLSMode) submission.Relay {
 	r := submission.Relay{Name: "sink", Host: "127.0.0.1", Port: s.ImplicitPort, TLS: mode, RootCAs: s.roots(), Username: "user",
 		Password: secret.New("password"), LocalName: "localhost", MaxConnections: connections}
@@ -44,13 +43,14 @@ func (s *sink) relay(mode submission.TLSMode) submission.Relay {
 	return r
 }
 
-// startRedis starts a redis-server that syncs its append-only file as fsync says: always or everysec.
+// startRedis starts a redis-server. fsync is the appendfsync of its append-only file: always or
+// everysec.
 func startRedis(t testing.TB, fsync string, args ...string) *testserver.Redis {
 	t.Helper()
 	return testserver.StartRedis(t, append([]string{"--appendfsync", fsync}, args...)...)
 }
 
-// client is a client with the worker's own settings.
+// client returns a client with the settings of a worker's.
 func client(t testing.TB, url string) redis.UniversalClient {
 	t.Helper()
 	rdb, err := redisconn.Config{URL: secret.New(url)}.WorkerClient(32)
@@ -60,7 +60,7 @@ func client(t testing.TB, url string) redis.UniversalClient {
 	return rdb
 }
 
-// fill queues n mails, each to another recipient.
+// fill enqueues n mails, each to another recipient.
 func fill(t testing.TB, rdb redis.UniversalClient, kind tasks.Kind, n int) {
 	t.Helper()
 	producer, err := securemail.NewClient(rdb)
@@ -82,17 +82,18 @@ func fill(t testing.TB, rdb redis.UniversalClient, kind tasks.Kind, n int) {
 		})
 	}
 	sending.Wait()
-	time.Sleep(1500 * time.Millisecond) // Redis syncs what it was told once a second: not while the next thing is measured
+	// Redis syncs its file once a second. It must not do so for these mails during the measurement.
+	time.Sleep(1500 * time.Millisecond)
 }
 
-// sample is a mail with all that an application would say.
+// sample returns a mail with all fields that an application usually sets.
 func sample(kind tasks.Kind) tasks.Mail {
 	return tasks.Mail{Kind: kind, To: "alice@example.com", Purpose: "sign-in", Vars: map[string]string{"name": "Alice"},
 		Origin: tasks.Origin{IP: "203.0.113.7", Agent: "Firefox on Linux", At: time.Now()}}
 }
 
-// counter is where the log goes, a file as it would in production, one line for each run of a task. Each value of it must be
-// used for one measurement.
+// counter writes the worker's log to a file, as in production, and closes done after n runs, each
+// of which logs one line. Use a counter for one measurement only.
 type counter struct {
 	file *os.File
 	left atomic.Int64
@@ -130,7 +131,8 @@ func (c *counter) log() *zap.Logger {
 	return zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(settings), zapcore.Lock(zapcore.AddSync(c)), zapcore.InfoLevel))
 }
 
-// startWorker starts a worker as cmd/worker would, and returns what counts its accepted mails, and what stops it.
+// startWorker starts a worker as cmd/worker does. It returns the worker's metrics and a function
+// that stops it.
 func startWorker(t testing.TB, url string, relay submission.Relay, ring string, log *zap.Logger) (*prometheus.Registry, func()) {
 	t.Helper()
 	rdb := client(t, url)
@@ -141,16 +143,7 @@ func startWorker(t testing.TB, url string, relay submission.Relay, ring string, 
 	}
 }
 
-func newRing(t testing.TB) string {
-	t.Helper()
-	path := filepath.Join(t.TempDir(), "keyring")
-	if err := keyring.New(path); err != nil {
-		t.Fatal(err)
-	}
-	return path
-}
-
-// accepted is how many mails the workers say were accepted.
+// accepted returns how many mails the workers' metrics count as accepted.
 func accepted(t testing.TB, registries ...*prometheus.Registry) (n int) {
 	t.Helper()
 	for _, r := range registries {
@@ -171,14 +164,14 @@ func accepted(t testing.TB, registries ...*prometheus.Registry) (n int) {
 	return n
 }
 
-// drainOurs takes n mails from the backlog to accepted, and returns how long that took, and the CPU time of worker, Redis and
-// receiving server.
+// drainOurs lets workers send a backlog of n mails. It returns the time until all are accepted, and
+// the CPU time of the workers, Redis and the receiving server.
 func drainOurs(t testing.TB, s *sink, mode submission.TLSMode, fsync string, kind tasks.Kind, n, workers int) (time.Duration, usage) {
 	t.Helper()
 	server := startRedis(t, fsync)
 	defer server.Kill()
 	fill(t, server.Client, kind, n)
-	ring, count := newRing(t), newCounter(t, n)
+	ring, count := harness.NewKeyRing(t), newCounter(t, n)
 	log := count.log()
 	var registries []*prometheus.Registry
 	var stops []func()
@@ -198,7 +191,8 @@ func drainOurs(t testing.TB, s *sink, mode submission.TLSMode, fsync string, kin
 	return took, cpu
 }
 
-// drainNoop has asynq take the same tasks with a handler that does nothing. The CPU time is that of asynq and Redis.
+// drainNoop lets asynq run the same tasks with a handler that does nothing. It returns the time and
+// the CPU time of asynq and Redis.
 func drainNoop(t testing.TB, s *sink, fsync string, kind tasks.Kind, n, servers int) (time.Duration, usage) {
 	t.Helper()
 	server := startRedis(t, fsync)

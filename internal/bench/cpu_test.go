@@ -22,7 +22,7 @@ func (u usage) plus(v usage) usage {
 	return usage{u.worker + v.worker, u.redis + v.redis, u.sink + v.sink}
 }
 
-// each is the whole of it for each of n mails, in microseconds.
+// each returns the sum divided by n mails, in microseconds.
 func (u usage) each(n float64) float64 { return (u.worker + u.redis + u.sink).Seconds() * 1e6 / n }
 
 func used(t testing.TB, s *sink, server *testserver.Redis) usage {
@@ -51,7 +51,8 @@ func ownCPU() time.Duration {
 	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
-// cpuOf reads the CPU time of another process, in ticks of 10 ms (proc_pid_stat(5), fields 14 and 15). 0 where there is no /proc.
+// cpuOf returns the CPU time of another process, in steps of 10 ms (proc_pid_stat(5), fields 14 and
+// 15), or 0 without /proc.
 func cpuOf(pid int) time.Duration {
 	stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	_, rest, _ := strings.Cut(string(stat), ") ")

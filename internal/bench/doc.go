@@ -1,13 +1,18 @@
-// Package bench measures how close a worker comes to what limits it: asynq with a handler that does nothing, a bare loop
-// that hands one finished message over TLS again and again, the QR code's bare matrix, and an empty script's way to
-// Redis and back.
+// Package bench compares a worker with what limits it. The baselines are:
 //
-// It holds benchmarks only; go test runs none of them. One round of a benchmark measures a limit and us in turn, on the
-// same Redis server's settings, receiving server and concurrency, so that a noisy machine is noisy for both; what counts is
-// the ratio. make bench runs several rounds and prints their medians as one table; the lines beneath it are those that
-// benchstat reads.
+//   - asynq with a handler that does nothing
+//   - a bare client that submits one finished message over TLS again and again
+//   - go-qrcode computing the matrix of a QR code
+//   - a call of an empty script in Redis
 //
-// Redis is a redis-server on a Unix socket with an append-only file, a new one for every measurement. The receiving
-// server is a process of its own that answers each command and keeps nothing; it shares the machine, and its share of the CPU
-// is reported. The limits get the mails' own tasks: same payload, queues, priority, retention.
+// The package has only benchmarks, and one test that runs each part once. A round of a benchmark
+// measures a baseline and the worker in turn, with the same settings of Redis, the same receiving
+// server and the same concurrency. Noise of the machine then affects both, and the ratio is the
+// result. `make bench` runs several rounds, prints the medians as one table, and leaves the lines
+// for benchstat in bench.txt.
+//
+// Redis is a new redis-server for every measurement, on a Unix socket, with an append-only file.
+// The receiving server is a separate process on the same machine, which answers each command and
+// stores nothing. Its CPU time is reported. The baselines use the same tasks as the worker:
+// payload, queues, priority and retention.
 package bench

@@ -9,8 +9,8 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// BenchmarkGrowth shows what becomes of the rate with a longer backlog, and with more workers. All share one machine, so more
-// workers gain only what one leaves idle.
+// BenchmarkGrowth measures the rate with longer backlogs and with more workers. All of it runs on
+// one machine, so more workers only use the CPU time that one worker leaves idle.
 func BenchmarkGrowth(b *testing.B) {
 	s := startSink(b)
 	for _, c := range []struct{ backlog, workers int }{{1000, 1}, {10_000, 1}, {100_000, 1}, {10_000, 2}, {10_000, 4}} {

@@ -23,8 +23,8 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// BenchmarkMails takes a backlog to accepted, after asynq's empty handler and a bare TLS loop did as much. The ratios are ours to
-// theirs.
+// BenchmarkMails measures three rates with the same backlog: asynq with an empty handler, a bare
+// TLS client, and the worker. The ratios are the worker's rate to each of the others.
 func BenchmarkMails(b *testing.B) {
 	s := startSink(b)
 	for _, c := range []struct {
@@ -75,7 +75,7 @@ func BenchmarkMails(b *testing.B) {
 	}
 }
 
-// composed is a mail as the worker writes it.
+// composed returns a mail as the worker composes it.
 func composed(t testing.TB, kind tasks.Kind) message.Content {
 	t.Helper()
 	m, err := message.Sample(harness.Sender(t), mailaddr.Address{}, product, kind, time.Hour, 8)
@@ -85,7 +85,8 @@ func composed(t testing.TB, kind tasks.Kind) message.Content {
 	return m
 }
 
-// bareTLS hands one finished message to the sink n times, over as many connections as the worker has, commands pipelined.
+// bareTLS submits one finished message to the sink n times. It uses as many connections as the
+// worker, and pipelines commands.
 func bareTLS(t testing.TB, s *sink, mode submission.TLSMode, kind tasks.Kind, n int) time.Duration {
 	t.Helper()
 	text, err := message.Compose(composed(t, kind))
@@ -112,7 +113,7 @@ func bareTLS(t testing.TB, s *sink, mode submission.TLSMode, kind tasks.Kind, n 
 	return time.Since(begun)
 }
 
-// bareClient is what is left of an SMTP client whose server never says no.
+// bareClient is the smallest SMTP client for a server that accepts everything.
 type bareClient struct {
 	relay submission.Relay
 	conn  net.Conn
@@ -141,19 +142,20 @@ func (c *bareClient) dial(t testing.TB, config *tls.Config) net.Conn {
 	return c.conn
 }
 
-// say writes text and reads lines of replies.
+// say writes text and reads as many reply lines.
 func (c *bareClient) say(t testing.TB, text string, replies int) {
 	_, err := c.conn.Write([]byte(text))
 	for range replies {
 		line, readErr := c.r.ReadSlice('\n')
 		if err != nil || readErr != nil || line[0] > '3' {
-			t.Errorf("the sink does not agree: %q, %v, %v", line, err, readErr)
+			t.Errorf("the sink refused: %q, %v, %v", line, err, readErr)
 			runtime.Goexit()
 		}
 	}
 }
 
-// matrixTime is how long go-qrcode takes for one matrix of a TOTP mail's key URI, on one core.
+// matrixTime returns how long go-qrcode takes for the matrix of one TOTP mail's key URI, on one
+// core.
 func matrixTime(t testing.TB) time.Duration {
 	t.Helper()
 	uri := composed(t, tasks.TOTP).URI.Reveal()
@@ -169,8 +171,8 @@ func matrixTime(t testing.TB) time.Duration {
 	return time.Since(begun) / rounds
 }
 
-// TestHarness has every part of the benchmarks handle one mail, so that they work when they are wanted.
-func TestHarness(t *testing.T) {
+// Every part of the benchmarks handles one mail, so that a change cannot break them unnoticed.
+func TestBench_RunsEachPart(t *testing.T) {
 	s := startSink(t)
 	for _, mode := range []submission.TLSMode{submission.ImplicitTLS, submission.StartTLS} {
 		bareTLS(t, s, mode, tasks.Key, 1)
@@ -180,7 +182,7 @@ func TestHarness(t *testing.T) {
 	if matrixTime(t) <= 0 {
 		t.Error("a matrix took no time")
 	}
-	h := newChecker(t, "unix")
+	h := newVerifier(t, "unix")
 	a := h.answer(t)
 	if err := h.client.Verify(context.Background(), a.Ref, a.typed); err != nil {
 		t.Error(err)

@@ -26,16 +26,16 @@ import (
 const sinkVariable = "SECUREMAIL_BENCH_SINK"
 
 func TestMain(m *testing.M) {
-	debug.SetGCPercent(400) // as cmd/worker does, for both sides of every comparison
+	debug.SetGCPercent(400) // as in cmd/worker; the baselines get the same
 	if os.Getenv(sinkVariable) != "" {
 		serveSink()
 		return
 	}
-	logging.Disable() // what go-redis says of servers that are gone would stand in the middle of the figures
+	logging.Disable() // go-redis would log lost connections between the figures
 	os.Exit(m.Run())
 }
 
-// sink is a receiving server in a process of its own.
+// sink is a receiving server in a separate process.
 type sink struct {
 	ImplicitPort, StartTLSPort int
 	Certificate                []byte // PEM
@@ -43,13 +43,13 @@ type sink struct {
 	pid int
 }
 
-// startSink starts this test program again, as the server.
+// startSink starts this test program again as the receiving server.
 func startSink(t testing.TB) *sink {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), sinkVariable+"=1")
 	cmd.Stderr = os.Stderr
-	hold, err := cmd.StdinPipe() // it ends when this process does, however that ends
+	hold, err := cmd.StdinPipe() // closes when this process ends in any way, and then the sink ends
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ func startSink(t testing.TB) *sink {
 	})
 	s := &sink{pid: cmd.Process.Pid}
 	if err := json.NewDecoder(out).Decode(s); err != nil {
-		t.Fatalf("the receiving server does not start: %v", err)
+		t.Fatalf("the receiving server did not start: %v", err)
 	}
 	return s
 }
@@ -77,7 +77,8 @@ func (s *sink) roots() *x509.CertPool {
 	return pool
 }
 
-// serveSink is the server's main function: it says where it listens, and ends when its standard input does.
+// serveSink is the main function of the sink. It prints its ports and its certificate, and ends
+// when its standard input closes.
 func serveSink() {
 	certificate, encoded := selfSigned()
 	config := &tls.Config{Certificates: []tls.Certificate{certificate}}
@@ -108,8 +109,9 @@ func accept(l net.Listener, serve func(net.Conn)) {
 	}
 }
 
-// converse is a submission server that agrees with everything: enough SMTP for a client that makes no mistakes. With config it
-// offers STARTTLS first. Replies leave when no more commands have come, so pipelined ones are answered in one write.
+// converse is a submission server that accepts everything. It knows enough SMTP for a correct
+// client. With config it offers STARTTLS first. It writes replies when it has read all commands
+// that have arrived, so it answers pipelined commands in one write.
 func converse(c net.Conn, config *tls.Config) {
 	defer c.Close()
 	r, w := bufio.NewReaderSize(c, 32<<10), bufio.NewWriter(c)
@@ -156,7 +158,7 @@ func converse(c net.Conn, config *tls.Config) {
 	}
 }
 
-// selfSigned makes a certificate for 127.0.0.1 that is its own authority.
+// selfSigned returns a self-signed certificate for 127.0.0.1, also in PEM form.
 func selfSigned() (tls.Certificate, []byte) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

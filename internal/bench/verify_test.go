@@ -14,24 +14,27 @@ import (
 
 	"example.com/securemail"
 	"example.com/securemail/internal/credential"
+	"example.com/securemail/internal/harness"
 	"example.com/securemail/internal/keyring"
 	"example.com/securemail/internal/record"
 	"example.com/securemail/internal/testserver"
 	"example.com/securemail/tasks"
 )
 
-// checker is an application that checks answers.
-type checker struct {
+// verifier is an application that verifies answers.
+type verifier struct {
 	rdb     redis.UniversalClient
 	ring    string
 	client  *securemail.Client
 	records *record.Store
 }
 
-// newChecker has its Redis on a Unix socket ("unix"), on a TCP port of 127.0.0.1 ("tcp"), or 1 ms away and back ("1ms").
-func newChecker(t testing.TB, network string) *checker {
+// newVerifier returns a verifier whose Redis is on a Unix socket ("unix"), on a TCP port of
+// 127.0.0.1 ("tcp"), or on a Unix socket with 1 ms for each round trip ("1ms").
+func newVerifier(t testing.TB, network string) *verifier {
 	t.Helper()
-	options := &redis.Options{Username: testserver.Worker, Password: testserver.RedisPassword, DisableIdentity: true} // of the users, the one that may open records too
+	// Of the users in deploy/redis.acl, only this one may also open records.
+	options := &redis.Options{Username: testserver.Worker, Password: testserver.RedisPassword, DisableIdentity: true}
 	if network == "tcp" {
 		l := listen()
 		l.Close()
@@ -47,7 +50,7 @@ func newChecker(t testing.TB, network string) *checker {
 			return distantConn{c}, err
 		}
 	}
-	c := &checker{rdb: redis.NewClient(options), ring: newRing(t)}
+	c := &verifier{rdb: redis.NewClient(options), ring: harness.NewKeyRing(t)}
 	t.Cleanup(func() { c.rdb.Close() })
 	var err error
 	if c.client, err = securemail.NewClient(c.rdb, securemail.WithKeyRingFile(c.ring)); err != nil {
@@ -57,8 +60,8 @@ func newChecker(t testing.TB, network string) *checker {
 	return c
 }
 
-// distantConn answers a millisecond late. The client writes once and reads once for each flight, and there is no more to a round
-// trip than that the answer comes later.
+// distantConn delays every write by a millisecond. The client writes once for each round trip, so
+// this delays each round trip once.
 type distantConn struct{ net.Conn }
 
 func (c distantConn) Write(b []byte) (int, error) {
@@ -66,14 +69,15 @@ func (c distantConn) Write(b []byte) (int, error) {
 	return c.Conn.Write(b)
 }
 
-// answer is what a person typed, and what it is an answer to.
+// answer is what a person types, and the secret that it answers.
 type answer struct {
 	tasks.Ref
 	typed string
 }
 
-// answer is the right one to a key that a worker has just mailed.
-func (c *checker) answer(t testing.TB) answer {
+// answer returns the right answer to a new key, with a record as of a worker that has just mailed
+// it.
+func (c *verifier) answer(t testing.TB) answer {
 	t.Helper()
 	ring, err := keyring.Load(c.ring)
 	if err != nil {
@@ -96,15 +100,15 @@ func (c *checker) answer(t testing.TB) answer {
 	return answer{tasks.Ref{ID: id, Purpose: p.Purpose, To: p.To}, cred.Display().Reveal()}
 }
 
-// BenchmarkVerify checks right answers, one after the other or 32 at a time, and calls as many empty scripts. One after the
-// other, checks and scripts take turns: how long a lone call takes hangs on how deep the two processes sleep meanwhile, and so
-// both find the same.
+// BenchmarkVerify verifies right answers, one after the other or 32 at a time, and calls as many
+// empty scripts. One after the other, verifications and scripts take turns, because the time of a
+// lone call depends on how deeply the processes sleep before it.
 func BenchmarkVerify(b *testing.B) {
 	const calls = 2560
 	for _, network := range []string{"unix", "tcp", "1ms"} {
 		for _, c := range []struct{ callers, turn int }{{1, 1}, {32, 320}} {
 			b.Run(fmt.Sprintf("%s-%d", network, c.callers), func(b *testing.B) {
-				app := newChecker(b, network)
+				app := newVerifier(b, network)
 				script := redis.NewScript("return 1")
 				if err := script.Run(b.Context(), app.rdb, nil).Err(); err != nil {
 					b.Fatal(err)
@@ -130,7 +134,7 @@ func BenchmarkVerify(b *testing.B) {
 	}
 }
 
-// times calls do n times in all, from this goroutine or from several.
+// times calls do n times, from this goroutine or from several, and returns how long that takes.
 func times(t testing.TB, callers, n int, do func(context.Context) error) time.Duration {
 	some := func(n int) {
 		for range n {

@@ -11,24 +11,24 @@ import (
 	"github.com/redis/go-redis/v9/logging"
 )
 
-// lab is what the scenarios of one run share.
-type lab struct {
+// scenarioConfig is the configuration of all scenarios of one run.
+type scenarioConfig struct {
 	full   bool
-	binary string // a worker with failpoints
+	binary string // the worker, with failpoints
 }
 
-// pick returns the number for the short form, or for the full one.
-func pick[T any](l *lab, short, full T) T {
-	if l.full {
+// pick returns the value for the short form, or that for the full size.
+func pick[T any](cfg *scenarioConfig, short, full T) T {
+	if cfg.full {
 		return full
 	}
 	return short
 }
 
-// table is what a scenario measured, for BENCHMARKS.md.
+// table holds the figures of a scenario, for BENCHMARKS.md.
 type table struct {
 	title string
-	head  string // as in Markdown
+	head  string // in Markdown
 	rows  []string
 }
 
@@ -44,32 +44,34 @@ func (t *table) String() string {
 	return fmt.Sprintf("%s\n\n%s\n%s\n%s\n\n", t.title, t.head, line, strings.Join(t.rows, "\n"))
 }
 
-// TestChaos runs every scenario: in its short form, all at the same time, because most of each is waiting for the leases of
-// the killed to run out; with CHAOS=full at its full size, one after the other, with workers built without the race detector.
+// TestChaos runs every scenario. In the short form they run at the same time, because they mostly
+// wait until the leases of killed workers expire. With CHAOS=full they run at full size, one after
+// the other, and the workers are built without the race detector.
 func TestChaos(t *testing.T) {
-	logging.Disable() // of go-redis, which has a line for every connection that is lost here
-	l := &lab{full: os.Getenv("CHAOS") == "full"}
-	l.binary = l.buildWorker(t)
+	logging.Disable() // go-redis logs every lost connection
+	cfg := &scenarioConfig{full: os.Getenv("CHAOS") == "full"}
+	cfg.binary = cfg.buildWorker(t)
 	scenarios := []struct {
 		name string
-		run  func(t *testing.T, l *lab, report *table)
+		run  func(t *testing.T, cfg *scenarioConfig, report *table)
 	}{
 		{"workers are killed", workersAreKilled},
 		{"workers die at every failpoint", workersDieAtEveryFailpoint},
 		{"Redis is killed", redisIsKilled},
-		{"Redis is out of reach at completion", redisIsOutOfReach},
-		{"Redis is gone at completion", redisIsGone},
-		{"Redis is at fault", redisIsAtFault},
-		{"the disk is full", theDiskIsFull},
+		{"Redis is unreachable at completion", redisIsUnreachable},
+		{"Redis is down at completion", redisIsDown},
+		{"Redis fails", redisFails},
+		{"the disk is full", diskIsFull},
 		{"masters die", mastersDie},
 		{"broken workers", brokenWorkersAreCaught},
 	}
 	reports := make([]table, len(scenarios))
 	var all sync.WaitGroup
 	for i, s := range scenarios {
-		// Not t.Parallel, which runs no more at a time than there are processors: these wait.
-		all.Go(func() { t.Run(s.name, func(t *testing.T) { s.run(t, l, &reports[i]) }) })
-		if l.full {
+		// t.Parallel would run only as many at a time as there are processors, and scenarios mostly
+		// wait.
+		all.Go(func() { t.Run(s.name, func(t *testing.T) { s.run(t, cfg, &reports[i]) }) })
+		if cfg.full {
 			all.Wait()
 		}
 	}
@@ -81,5 +83,5 @@ func TestChaos(t *testing.T) {
 	fmt.Printf("\n%s", &b) // t.Log would indent it
 }
 
-// limit bounds a scenario, so that what hangs is reported by what it waits for.
-func (l *lab) limit() time.Duration { return pick(l, 3*time.Minute, 30*time.Minute) }
+// limit bounds a scenario, so that a scenario that hangs reports what it waits for.
+func (cfg *scenarioConfig) limit() time.Duration { return pick(cfg, 3*time.Minute, 30*time.Minute) }

@@ -15,49 +15,51 @@ import (
 	"example.com/securemail/internal/testserver"
 )
 
-// fault is something that is wrong with Redis for a while.
+// fault is a temporary failure of Redis.
 type fault struct {
 	name       string
 	begin, end func() error
-	refuses    bool // it answers with errors, which asynq by itself answers with a hot loop
+	refuses    bool // Redis answers with errors; asynq alone would then loop without a pause
 }
 
-// mostCommands is how many commands a second a worker may send while Redis refuses them. Idle, it sends about a hundred.
+// mostCommands bounds the commands a second of a worker while Redis refuses them.
 const mostCommands = 200
 
-// redisIsAtFault lets one thing after the other go wrong with Redis under load.
-func redisIsAtFault(t *testing.T, l *lab, report *table) {
-	s, r := newSite(t, l.limit())
-	ways := s.addProxied(2, l.binary, r, 8)
+// redisFails lets Redis fail in several ways, one after the other, under load.
+func redisFails(t *testing.T, cfg *scenarioConfig, report *table) {
+	f, r := newFixture(t, cfg.limit())
+	proxies := f.addProxied(2, cfg.binary, r, 8)
 	do := func(args ...any) func() error {
-		return func() error { return s.rdb.Do(s.ctx, args...).Err() }
+		return func() error { return f.rdb.Do(f.ctx, args...).Err() }
 	}
-	last := l.faultTime()
+	last := cfg.faultTime()
 	delay := func(d time.Duration) func() error {
 		return func() error {
-			for _, way := range ways {
-				way.delay.Store(int64(d))
+			for _, p := range proxies {
+				p.delay.Store(int64(d))
 			}
 			return nil
 		}
 	}
 	nothing := func() error { return nil }
-	s.withFaults(l, report, ways, []fault{
+	f.withFaults(cfg, report, proxies, []fault{
 		{"READONLY (REPLICAOF)", do("REPLICAOF", "127.0.0.1", "1"), do("REPLICAOF", "NO", "ONE"), true},
 		{"OOM (maxmemory 1mb)", do("CONFIG", "SET", "maxmemory", "1mb"), do("CONFIG", "SET", "maxmemory", "0"), true},
 		{"CLIENT PAUSE", do("CLIENT", "PAUSE", last.Milliseconds(), "ALL"), nothing, false},
-		{"200 ms more for each answer", delay(200 * time.Millisecond), delay(0), false},
+		{"200 ms more for each reply", delay(200 * time.Millisecond), delay(0), false},
 		{"SIGSTOP", func() error { return syscall.Kill(r.Pid(), syscall.SIGSTOP) }, func() error { return syscall.Kill(r.Pid(), syscall.SIGCONT) }, false},
 	})
-	report.title = "Redis at fault under load (append-only file, fsync always)"
+	report.title = "Redis fails under load (append-only file, fsync always)"
 }
 
-// theDiskIsFull does not let the append-only file grow. With fsync always Redis ends itself then; with everysec, it refuses to write.
-func theDiskIsFull(t *testing.T, l *lab, report *table) {
+// diskIsFull keeps the append-only file from growing. Redis with fsync everysec then refuses to
+// write. With fsync always it would exit.
+func diskIsFull(t *testing.T, cfg *scenarioConfig, report *table) {
 	prlimit := testserver.Need(t, "prlimit", "util-linux")
-	// Whoever is not ignoring this signal is killed by it when a file is to become larger than allowed.
+	// The signal kills a process that does not ignore it, when a file grows beyond the limit. Redis
+	// inherits this.
 	signal.Ignore(syscall.SIGXFSZ)
-	s, r := newSite(t, l.limit(), "--appendfsync", "everysec")
+	f, r := newFixture(t, cfg.limit(), "--appendfsync", "everysec")
 	signal.Reset(syscall.SIGXFSZ)
 	limit := func(size string) func() error {
 		return func() error {
@@ -72,82 +74,84 @@ func theDiskIsFull(t *testing.T, l *lab, report *table) {
 		if err := limit("1:unlimited")(); err != nil {
 			return err
 		}
-		s.until("Redis finds the disk full", func() bool {
-			err := s.rdb.Set(s.ctx, "probe", "", time.Second).Err()
+		f.until("Redis finds the disk full", func() bool {
+			err := f.rdb.Set(f.ctx, "probe", "", time.Second).Err()
 			return err != nil && strings.HasPrefix(err.Error(), "MISCONF")
 		})
 		return nil
 	}
-	ways := s.addProxied(2, l.binary, r, 8)
-	s.withFaults(l, report, ways, []fault{{"MISCONF (disk full)", full, limit("unlimited"), true}})
+	proxies := f.addProxied(2, cfg.binary, r, 8)
+	f.withFaults(cfg, report, proxies, []fault{{"MISCONF (disk full)", full, limit("unlimited"), true}})
 	report.title = "The disk of Redis is full under load (append-only file, fsync everysec)"
 }
 
-func (l *lab) faultTime() time.Duration { return pick(l, 2*time.Second, 35*time.Second) }
+func (cfg *scenarioConfig) faultTime() time.Duration { return pick(cfg, 2*time.Second, 35*time.Second) }
 
-// withFaults sends mails all the time, and has the faults one after the other. After each, a mail has to come through.
-func (s *site) withFaults(l *lab, report *table, ways []*proxy, faults []fault) {
-	s.receiver.hook(hooks{ // so that many mails are in flight when it begins
+// withFaults sends mails all the time, and lets the faults happen one after the other. After each,
+// a mail must be delivered.
+func (f *fixture) withFaults(cfg *scenarioConfig, report *table, proxies []*proxy, faults []fault) {
+	f.receiver.hook(hooks{ // so that many mails are in flight when a fault begins
 		begin: func() { time.Sleep(rand.N(500 * time.Millisecond)) },
-		reply: func(taken) { time.Sleep(rand.N(500 * time.Millisecond)) },
+		reply: func(received) { time.Sleep(rand.N(500 * time.Millisecond)) },
 	})
-	s.start()
+	f.start()
 	var over atomic.Bool
-	var now atomic.Int32 // which fault it is
+	var now atomic.Int32 // the index of the fault
 	produced := background(func() {
-		s.produce(4, pick(l, 100*time.Millisecond, 50*time.Millisecond), func(n int) string { return fmt.Sprintf("fault%d-%d", now.Load(), n) }, func(int) bool { return over.Load() })
+		f.produce(4, pick(cfg, 100*time.Millisecond, 50*time.Millisecond), func(n int) string { return fmt.Sprintf("fault%d-%d", now.Load(), n) }, func(int) bool { return over.Load() })
 	})
 	type seen struct {
 		perSecond float64 // commands of the busiest worker
 		again     time.Duration
 	}
 	all := make([]seen, len(faults))
-	for i, f := range faults {
+	for i, fault := range faults {
 		now.Store(int32(i))
-		s.comesThrough(fmt.Sprintf("before-%d", i))
-		if err := f.begin(); err != nil {
-			s.t.Fatalf("%s: %v", f.name, err)
+		f.deliveryTime(fmt.Sprintf("before-%d", i))
+		if err := fault.begin(); err != nil {
+			f.t.Fatalf("%s: %v", fault.name, err)
 		}
-		all[i].perSecond = busiest(ways, l.faultTime())
-		if err := f.end(); err != nil {
-			s.t.Fatalf("end of %s: %v", f.name, err)
+		all[i].perSecond = busiest(proxies, cfg.faultTime())
+		if err := fault.end(); err != nil {
+			f.t.Fatalf("end of %s: %v", fault.name, err)
 		}
-		all[i].again = s.comesThrough(fmt.Sprintf("after-%d", i))
-		if f.refuses && all[i].perSecond > mostCommands {
-			s.t.Errorf("%s: a worker sent %.0f commands a second to a Redis that refuses them, want at most %d", f.name, all[i].perSecond, mostCommands)
+		all[i].again = f.deliveryTime(fmt.Sprintf("after-%d", i))
+		if fault.refuses && all[i].perSecond > mostCommands {
+			f.t.Errorf("%s: a worker sent %.0f commands a second to a Redis that refuses them, want at most %d", fault.name, all[i].perSecond, mostCommands)
 		}
 	}
 	over.Store(true)
 	produced()
-	s.drain()
-	c := s.examine()
-	s.laws(c)
-	report.head = "| fault | for | mails acknowledged | calls of Send that failed | lost | second secrets | copies | copies allowed | commands a second of a worker meanwhile | a mail sent afterwards is delivered in |"
-	for i, f := range faults {
+	f.drain()
+	c := f.examine()
+	f.assertInvariants(c)
+	report.head = "| fault | duration | mails acknowledged | failed calls of Send | lost | second secrets | copies | copies allowed | commands a second of a worker | delivery of a later mail |"
+	for i, fault := range faults {
 		n := c.count(fmt.Sprintf("fault%d-", i))
-		report.add("| %s | %v | %d | %d | %d | %d | %d | %d | %.0f | %.1f s |", f.name, l.faultTime(), n.acked, n.errors, n.lost, n.secrets, n.copies, n.allowed,
+		report.add("| %s | %v | %d | %d | %d | %d | %d | %d | %.0f | %.1f s |", fault.name, cfg.faultTime(), n.acked, n.errors, n.lost, n.secrets, n.copies, n.allowed,
 			all[i].perSecond, all[i].again.Seconds())
 	}
 }
 
-// busiest returns how many commands a second the busiest worker sends, over a while.
-func busiest(ways []*proxy, while time.Duration) (most float64) {
+// busiest waits for a while, and returns how many commands a second the busiest worker sent.
+func busiest(proxies []*proxy, while time.Duration) (most float64) {
 	var before []int64
-	for _, way := range ways {
-		before = append(before, way.commands.Load())
+	for _, p := range proxies {
+		before = append(before, p.commands.Load())
 	}
 	time.Sleep(while)
-	for i, way := range ways {
-		most = max(most, float64(way.commands.Load()-before[i])/while.Seconds())
+	for i, p := range proxies {
+		most = max(most, float64(p.commands.Load()-before[i])/while.Seconds())
 	}
 	return most
 }
 
-// comesThrough sends one mail and returns how long it took until it was received.
-func (s *site) comesThrough(name string) time.Duration {
-	s.t.Helper()
+// deliveryTime sends one mail, and returns how long it took until a worker had recorded its
+// delivery.
+func (f *fixture) deliveryTime(name string) time.Duration {
+	f.t.Helper()
 	begun := time.Now()
-	id, _ := s.newProducer().send(s.ctx, name, mailKinds[0])
-	s.until("the mail "+name+" is delivered", func() bool { return s.trace.has("recorded", id) })
+	id, _ := f.newProducer().send(f.ctx, name, mailKinds[0])
+	f.until("the mail "+name+" is delivered", func() bool { return f.trace.has("recorded", id) })
 	return time.Since(begun)
 }

@@ -12,20 +12,20 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// brokenWorkersAreCaught lets workers that are broken on purpose die once, and the checker find out. A law that no broken
-// worker breaks might be one that is never looked at.
-func brokenWorkersAreCaught(t *testing.T, l *lab, _ *table) {
+// brokenWorkersAreCaught lets workers that are broken on purpose die once. The checker must find
+// the broken invariant. Without this, the checker might find nothing because it checks nothing.
+func brokenWorkersAreCaught(t *testing.T, cfg *scenarioConfig, _ *table) {
 	var all sync.WaitGroup
 	for _, broken := range []struct {
 		name           string
-		file, old, new string // the one text in internal/worker that it differs in
-		point          string // where it dies
-		law            int
+		file, old, new string // the text of internal/worker that is replaced
+		point          string // the failpoint at which the worker dies
+		invariant      int
 	}{
 		{"forgets that a mail was accepted", "outcome.go",
 			`err := r.records.Accept(ctx, r.attempt, o.result)`,
 			`err := error(nil)`, "recorded", 4},
-		{"makes a new secret for every try", "compose.go",
+		{"makes a new secret for every attempt", "compose.go",
 			`Seed: a.Seed,`,
 			`Seed: append(a.Seed[:31:31], a.Seed[31]+byte(a.Try-1)),`, "accepted", 3},
 		{"acknowledges before it sends", "handler.go",
@@ -34,17 +34,17 @@ func brokenWorkersAreCaught(t *testing.T, l *lab, _ *table) {
 	} {
 		all.Go(func() {
 			t.Run(broken.name, func(t *testing.T) {
-				s, _ := newSite(t, l.limit())
-				w := s.addWorker(l.buildWorker(t, testserver.Overlay(t, "../worker/"+broken.file, broken.old, broken.new)), s.url, 1)
+				f, _ := newFixture(t, cfg.limit())
+				w := f.addWorker(cfg.buildWorker(t, testserver.Overlay(t, "../worker/"+broken.file, broken.old, broken.new)), f.url, 1)
 				w.Start(broken.point)
-				id, _ := s.newProducer().send(s.ctx, "broken", tasks.Key)
+				id, _ := f.newProducer().send(f.ctx, "broken", tasks.Key)
 				w.Died()
-				s.timePasses(id)
+				f.timePasses(id)
 				w.Start("")
-				s.drain()
-				c := s.examine()
-				if !slices.Contains(lawsOf(c.found), broken.law) {
-					t.Errorf("got %v, want a breach of law %d\n%s", c.found, broken.law, c.story(id))
+				f.drain()
+				c := f.examine()
+				if !slices.Contains(invariantsOf(c.found), broken.invariant) {
+					t.Errorf("got %v, want a violation of invariant %d\n%s", c.found, broken.invariant, c.timeline(id))
 				}
 			})
 		})
@@ -52,11 +52,11 @@ func brokenWorkersAreCaught(t *testing.T, l *lab, _ *table) {
 	all.Wait()
 }
 
-// timePasses makes the lease and the send lock of a dead worker run out.
-func (s *site) timePasses(id string) {
-	s.t.Helper()
-	err := s.rdb.ZAdd(s.ctx, "asynq:{"+tasks.Queue+"}:lease", redis.Z{Score: 1, Member: id}).Err()
-	if err := errors.Join(err, s.rdb.HDel(s.ctx, "securemail:{"+id+"}", "lock", "lock_until").Err()); err != nil {
-		s.t.Fatal(err)
+// timePasses lets the lease and the send lock of a dead worker expire.
+func (f *fixture) timePasses(id string) {
+	f.t.Helper()
+	err := f.rdb.ZAdd(f.ctx, "asynq:{"+tasks.Queue+"}:lease", redis.Z{Score: 1, Member: id}).Err()
+	if err := errors.Join(err, f.rdb.HDel(f.ctx, "securemail:{"+id+"}", "lock", "lock_until").Err()); err != nil {
+		f.t.Fatal(err)
 	}
 }

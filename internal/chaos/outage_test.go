@@ -8,38 +8,39 @@ import (
 	"time"
 )
 
-// redisIsOutOfReach cuts a worker's way to Redis at the moment when the relay answers 250: no outage of up to 20 s makes a copy.
-func redisIsOutOfReach(t *testing.T, l *lab, report *table) {
-	outages, workers := pick(l, 4, 200), pick(l, 2, 20)
-	shortest, longest := time.Second, pick(l, 2*time.Second, 20*time.Second)
-	s, r := newSite(t, l.limit())
-	ways := s.addProxied(workers, l.binary, r, 2)
+// redisIsUnreachable cuts a worker's connections to Redis when the relay answers 250. No outage of
+// up to 20 s makes a copy.
+func redisIsUnreachable(t *testing.T, cfg *scenarioConfig, report *table) {
+	outages, workers := pick(cfg, 4, 200), pick(cfg, 2, 20)
+	shortest, longest := time.Second, pick(cfg, 2*time.Second, 20*time.Second)
+	f, r := newFixture(t, cfg.limit())
+	proxies := f.addProxied(workers, cfg.binary, r, 2)
 
-	// Each way is cut by the next mail that comes from its worker, once it is armed.
-	armed, cut := make([]atomic.Bool, workers), make([]chan taken, workers)
-	for i := range ways {
-		cut[i] = make(chan taken, 1)
+	// Once a proxy is armed, the next mail of its worker cuts it.
+	armed, cut := make([]atomic.Bool, workers), make([]chan received, workers)
+	for i := range proxies {
+		cut[i] = make(chan received, 1)
 	}
-	s.receiver.hook(hooks{reply: func(line taken) {
+	f.receiver.hook(hooks{reply: func(line received) {
 		if i := workerNumber(line.Worker); armed[i].CompareAndSwap(true, false) {
-			ways[i].cut()
+			proxies[i].cut()
 			cut[i] <- line
 		}
 	}})
-	s.start()
+	f.start()
 	var left atomic.Int32
 	left.Store(int32(outages))
 	var cutting sync.WaitGroup
-	for i, way := range ways {
+	for i, p := range proxies {
 		cutting.Go(func() {
 			for left.Add(-1) >= 0 {
 				armed[i].Store(true)
 				select {
 				case line := <-cut[i]:
 					time.Sleep(shortest + rand.N(longest-shortest)) // the outage
-					way.mend()
-					s.wait("the mail is written down", func() bool { return s.trace.has("recorded", s.id(line.To)) })
-				case <-s.ctx.Done():
+					p.restore()
+					f.wait("the mail is recorded", func() bool { return f.trace.has("recorded", f.id(line.To)) })
+				case <-f.ctx.Done():
 					t.Error("no mail came from a worker")
 					return
 				}
@@ -48,50 +49,50 @@ func redisIsOutOfReach(t *testing.T, l *lab, report *table) {
 	}
 	var over atomic.Bool
 	produced := background(func() {
-		s.produce(2, time.Second/time.Duration(workers), named("outage"), func(int) bool { return over.Load() })
+		f.produce(2, time.Second/time.Duration(workers), named("outage"), func(int) bool { return over.Load() })
 	})
 	cutting.Wait()
 	over.Store(true)
 	produced()
-	s.drain()
-	c := s.examine()
-	s.laws(c)
+	f.drain()
+	c := f.examine()
+	f.assertInvariants(c)
 	n := c.count("outage")
 	if n.copies != 0 {
-		t.Errorf("%d copies, want none: nobody was killed", n.copies)
+		t.Errorf("%d copies, want none, because nothing was killed", n.copies)
 	}
-	*report = table{title: "A worker's way to Redis is cut at the moment when the relay answers 250",
-		head: "| outages | of | mails acknowledged | lost | second secrets | copies |"}
+	*report = table{title: "A worker's connections to Redis are cut when the relay answers 250",
+		head: "| outages | duration | mails acknowledged | lost | second secrets | copies |"}
 	report.add("| %d | %v to %v | %d | %d | %d | %d |", outages, shortest, longest, n.acked, n.lost, n.secrets, n.copies)
 }
 
-// redisIsGone kills Redis at the moment when the relay answers every worker, and starts it again later.
-func redisIsGone(t *testing.T, l *lab, report *table) {
-	rounds, workers := pick(l, 1, 5), pick(l, 2, 4)
-	shortest, longest := pick(l, 2*time.Second, 20*time.Second), pick(l, 3*time.Second, 40*time.Second)
-	s, r := newSite(t, l.limit())
+// redisIsDown kills Redis when the relay answers 250 to every worker, and starts it again later.
+func redisIsDown(t *testing.T, cfg *scenarioConfig, report *table) {
+	rounds, workers := pick(cfg, 1, 5), pick(cfg, 2, 4)
+	shortest, longest := pick(cfg, 2*time.Second, 20*time.Second), pick(cfg, 3*time.Second, 40*time.Second)
+	f, r := newFixture(t, cfg.limit())
 	for range workers {
-		s.addWorker(l.binary, s.url, 2)
+		f.addWorker(cfg.binary, f.url, 2)
 	}
-	var waiting atomic.Int32                // of the mails that wait for their 250
-	var release atomic.Pointer[chan string] // closed when Redis is gone
+	var waiting atomic.Int32                // mails that wait for their 250
+	var release atomic.Pointer[chan string] // closed when Redis is down
 	hold := func() {
 		c := make(chan string)
 		release.Store(&c)
 	}
 	hold()
-	s.receiver.hook(hooks{reply: func(taken) {
+	f.receiver.hook(hooks{reply: func(received) {
 		waiting.Add(1)
 		defer waiting.Add(-1)
 		<-*release.Load()
 	}})
-	s.start()
+	f.start()
 	var over atomic.Bool
 	produced := background(func() {
-		s.produce(2, 50*time.Millisecond, named("gone"), func(n int) bool { return over.Load() })
+		f.produce(2, 50*time.Millisecond, named("gone"), func(n int) bool { return over.Load() })
 	})
 	for range rounds {
-		s.until("every place holds a mail", func() bool { return int(waiting.Load()) == 2*workers })
+		f.until("every slot has a mail", func() bool { return int(waiting.Load()) == 2*workers })
 		r.Kill()
 		gone := *release.Load()
 		hold()
@@ -101,16 +102,16 @@ func redisIsGone(t *testing.T, l *lab, report *table) {
 	}
 	over.Store(true)
 	produced()
-	s.receiver.hook(hooks{})
+	f.receiver.hook(hooks{})
 	close(*release.Load())
-	s.drain()
-	c := s.examine()
-	s.laws(c)
+	f.drain()
+	c := f.examine()
+	f.assertInvariants(c)
 	n := c.count("gone")
 	if n.copies != 0 {
-		t.Errorf("%d copies, want none: no worker was killed", n.copies)
+		t.Errorf("%d copies, want none, because no worker was killed", n.copies)
 	}
-	*report = table{title: "Redis is killed at the moment when the relay answers 250 to every worker, and started again later",
-		head: "| outages | of | mails at their 250 | mails acknowledged | lost | second secrets | copies |"}
+	*report = table{title: "Redis is killed when the relay answers 250 to every worker, and started again later",
+		head: "| outages | duration | mails waiting for the 250 | mails acknowledged | lost | second secrets | copies |"}
 	report.add("| %d | %v to %v | %d | %d | %d | %d | %d |", rounds, shortest, longest, rounds*2*workers, n.acked, n.lost, n.secrets, n.copies)
 }

@@ -7,9 +7,9 @@ import (
 )
 
 // buildWorker builds cmd/worker with failpoints.
-func (l *lab) buildWorker(t *testing.T, flags ...string) string {
+func (cfg *scenarioConfig) buildWorker(t *testing.T, flags ...string) string {
 	t.Helper()
-	if !l.full {
+	if !cfg.full {
 		flags = append(flags, "-race")
 	}
 	return testserver.BuildWorker(t, append(flags, "-tags=failpoints")...)

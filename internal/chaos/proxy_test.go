@@ -15,14 +15,15 @@ import (
 	"example.com/securemail/internal/testserver"
 )
 
-// proxy is one worker's way to Redis, which can be cut, and slowed down. It counts the commands.
+// proxy forwards one worker's connections to Redis. It can cut them and slow them down, and counts
+// the commands.
 type proxy struct {
 	commands atomic.Int64
-	delay    atomic.Int64 // ns, of each answer
+	delay    atomic.Int64 // of each reply, in ns
 
 	t       *testing.T
 	path    string // its Unix socket
-	target  string // Redis's
+	target  string // the Unix socket of Redis
 	working sync.WaitGroup
 
 	mu       sync.Mutex
@@ -33,7 +34,7 @@ type proxy struct {
 // newProxy starts a proxy to the Unix socket of a Redis.
 func newProxy(t *testing.T, target string) *proxy {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "way") // t.TempDir's paths can be too long for a socket
+	dir, err := os.MkdirTemp("", "proxy") // the paths of t.TempDir can be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,12 +44,12 @@ func newProxy(t *testing.T, target string) *proxy {
 		p.working.Wait()
 		os.RemoveAll(dir)
 	})
-	p.mend()
+	p.restore()
 	return p
 }
 
-// mend lets connections through, after cut.
-func (p *proxy) mend() {
+// restore accepts connections again after cut.
+func (p *proxy) restore() {
 	listener, err := net.Listen("unix", p.path)
 	if err != nil {
 		p.t.Error(err)
@@ -68,7 +69,7 @@ func (p *proxy) mend() {
 	})
 }
 
-// cut drops every connection, and refuses new ones until mend.
+// cut drops every connection, and refuses new ones until restore.
 func (p *proxy) cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -91,7 +92,7 @@ func (p *proxy) serve(accepted net.Listener, conn net.Conn) {
 	}
 	defer redis.Close()
 	p.mu.Lock()
-	if p.listener != accepted { // cut meanwhile
+	if p.listener != accepted { // cut since then
 		p.mu.Unlock()
 		return
 	}
@@ -103,12 +104,13 @@ func (p *proxy) serve(accepted net.Listener, conn net.Conn) {
 		pass(conn, redis, func(answer []byte) { time.Sleep(time.Duration(p.delay.Load())) })
 	})
 	pass(redis, conn, func(request []byte) {
-		// A command is an array of strings (RESP), and hardly ever does a string have a line that looks like one.
+		// A command is an array of strings (RESP). A line in a string rarely looks like the
+		// beginning of an array.
 		p.commands.Add(int64(bytes.Count(append([]byte("\r\n"), request...), []byte("\r\n*"))))
 	})
 }
 
-// pass copies what comes from one side to the other until one of them is closed.
+// pass copies data from one connection to the other until one of them is closed.
 func pass(to, from net.Conn, see func([]byte)) {
 	block := make([]byte, 32<<10)
 	for {
@@ -123,18 +125,18 @@ func pass(to, from net.Conn, see func([]byte)) {
 	}
 }
 
-// addProxied adds n workers, each with a proxy as its way to the Redis.
-func (s *site) addProxied(n int, binary string, r *testserver.Redis, concurrency int) (ways []*proxy) {
+// addProxied adds n workers, each with a proxy to the Redis.
+func (f *fixture) addProxied(n int, binary string, r *testserver.Redis, concurrency int) (proxies []*proxy) {
 	socket := filepath.Join(r.Dir, "s")
 	for range n {
-		way := newProxy(s.t, socket)
-		s.addWorker(binary, strings.Replace(s.url, socket, way.path, 1), concurrency)
-		ways = append(ways, way)
+		p := newProxy(f.t, socket)
+		f.addWorker(binary, strings.Replace(f.url, socket, p.path, 1), concurrency)
+		proxies = append(proxies, p)
 	}
-	return ways
+	return proxies
 }
 
-// workerNumber is the number of the worker that logged in under a name.
+// workerNumber returns the number of the worker with this user name.
 func workerNumber(name string) (n int) {
 	fmt.Sscanf(name, "worker-%d", &n)
 	return n

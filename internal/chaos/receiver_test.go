@@ -24,22 +24,23 @@ import (
 	"example.com/securemail/internal/testserver"
 )
 
-// receiver is a submission server that writes S. It takes any login, and the user name is the worker's name.
+// receiver is a submission server that logs every mail. It accepts any login; the user name is the
+// worker's name.
 type receiver struct {
 	port      int
 	authority []byte // in PEM form
-	s         *book
+	log       *logFile
 	hooks     atomic.Pointer[hooks]
 
 	mu      sync.Mutex
-	secrets map[string]string // by recipient, as they were mailed
+	secrets map[string]string // as mailed, by recipient
 }
 
-// hooks is what a test does to the conversation.
+// hooks let a test change the conversations.
 type hooks struct {
-	begin  func()      // at the beginning of a mail
-	refuse func() bool // before S: the mail is refused for now
-	reply  func(taken) // after S: the 250 goes out when it returns
+	begin  func()         // called at the beginning of a mail
+	refuse func() bool    // called before the log: if true, the mail is refused temporarily
+	reply  func(received) // called after the log: the 250 is sent when it returns
 }
 
 // startReceiver starts a receiver on 127.0.0.1 that writes to path.
@@ -50,7 +51,7 @@ func startReceiver(t *testing.T, path string) *receiver {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &receiver{port: listener.Addr().(*net.TCPAddr).Port, authority: authority, s: openBook(t, path, true), secrets: map[string]string{}}
+	r := &receiver{port: listener.Addr().(*net.TCPAddr).Port, authority: authority, log: openLogFile(t, path, true), secrets: map[string]string{}}
 	r.hook(hooks{})
 	server := smtp.NewServer(r)
 	server.Domain, server.ErrorLog = "receiver.example.com", quiet{}
@@ -63,7 +64,7 @@ func startReceiver(t *testing.T, path string) *receiver {
 	return r
 }
 
-// hook changes what is done to the conversations from now on.
+// hook replaces the hooks of all conversations.
 func (r *receiver) hook(h hooks) {
 	if h.begin == nil {
 		h.begin = func() {}
@@ -72,19 +73,19 @@ func (r *receiver) hook(h hooks) {
 		h.refuse = func() bool { return false }
 	}
 	if h.reply == nil {
-		h.reply = func(taken) {}
+		h.reply = func(received) {}
 	}
 	r.hooks.Store(&h)
 }
 
-// secretsByRecipient returns what was mailed.
+// secretsByRecipient returns the mailed secrets.
 func (r *receiver) secretsByRecipient() map[string]string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return maps.Clone(r.secrets)
 }
 
-// NewSession is for the SMTP library.
+// NewSession implements [smtp.Backend].
 func (r *receiver) NewSession(*smtp.Conn) (smtp.Session, error) { return &session{receiver: r}, nil }
 
 type session struct {
@@ -127,7 +128,7 @@ func (s *session) Data(r io.Reader) error {
 	if hooks.refuse() {
 		return &smtp.SMTPError{Code: 451, EnhancedCode: smtp.EnhancedCode{4, 3, 0}, Message: "not now"}
 	}
-	line := taken{To: s.to, MessageID: m.Header.Get("Message-ID"), At: time.Now(), Worker: s.worker}
+	line := received{To: s.to, MessageID: m.Header.Get("Message-ID"), At: time.Now(), Worker: s.worker}
 	if secret := secretIn(textOf(m.Header.Get("Content-Type"), m.Body)); secret != "" {
 		hash := sha256.Sum256([]byte(secret))
 		line.Secret = hex.EncodeToString(hash[:])
@@ -135,7 +136,7 @@ func (s *session) Data(r io.Reader) error {
 		s.secrets[s.to] = secret
 		s.mu.Unlock()
 	}
-	if err := s.s.add(line); err != nil {
+	if err := s.log.add(line); err != nil {
 		return err
 	}
 	hooks.reply(line)
@@ -149,7 +150,7 @@ func textOf(contentType string, body io.Reader) string {
 		return ""
 	}
 	if !strings.HasPrefix(kind, "multipart/") {
-		text, _ := io.ReadAll(body) // what cannot be read holds no secret, which the checker says
+		text, _ := io.ReadAll(body) // without a secret in the text, the checker finds a violation
 		if kind != "text/plain" {
 			return ""
 		}
@@ -166,10 +167,10 @@ func textOf(contentType string, body io.Reader) string {
 	}
 }
 
-// secretPattern is how the templates show a key, a code and the secret of a TOTP.
+// secretPattern matches a key, a code and a TOTP secret, as the templates show them.
 var secretPattern = regexp.MustCompile(`(?m)^    (?:([0-9A-Z]{5}(?:-[0-9A-Z]{5}){4})|(\d{4} \d{4})|Key        ([A-Z2-7]{4}(?: [A-Z2-7]{4}){7}))\r?$`)
 
-// secretIn finds the secret in a mail's text, as a person reads it.
+// secretIn returns the secret in a mail's text, as a person reads it.
 func secretIn(text string) string {
 	m := secretPattern.FindStringSubmatch(text)
 	if m == nil {
@@ -178,7 +179,7 @@ func secretIn(text string) string {
 	return m[1] + m[2] + m[3]
 }
 
-// quiet keeps connections that a test cuts out of the test's output.
+// quiet drops the errors of connections that a test cuts.
 type quiet struct{}
 
 func (quiet) Printf(string, ...any) {}

@@ -1,11 +1,13 @@
-// Package config reads the settings of both commands: defaults, then a YAML file, then the environment, then flags,
-// each over the one before. deploy/config.example.yaml documents every setting.
+// Package config reads the settings of the commands: defaults, a YAML file, the environment and
+// flags. Each source overrides the one before. deploy/config.example.yaml documents every setting.
 //
-// The setting smtp.host is SECUREMAIL_SMTP_HOST in the environment. A setting that holds a secret can be read from a
-// file, smtp.password_file or SECUREMAIL_SMTP_PASSWORD_FILE, which is how orchestrators hand secrets over. Everything
-// that is wrong is reported at once: unknown names, values that do not fit, contradictions, what is missing.
+// The setting smtp.host is SECUREMAIL_SMTP_HOST in the environment. A secret can also be in a file,
+// as orchestrators provide secrets: smtp.password_file or SECUREMAIL_SMTP_PASSWORD_FILE names the
+// file. One error reports all that is invalid: unknown names, values of the wrong type,
+// contradictions and missing settings.
 //
-// Only the commands import this package. The others have plain fields, which the commands fill in.
+// Only the commands import this package. Other packages have plain fields, which the commands fill
+// in.
 package config
 
 import (
@@ -21,7 +23,7 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// Config is every setting there is. A koanf tag is the setting's name in the file.
+// Config holds all settings. A koanf tag is the name of a setting in the file.
 type Config struct {
 	Redis           Redis           `koanf:"redis"`
 	KeyRingFile     string          `koanf:"keyring_file"`
@@ -40,23 +42,23 @@ type Config struct {
 	Log             Log             `koanf:"log"`
 }
 
-// Redis is where tasks and records are. The URL may hold a password.
+// Redis says which Redis has the tasks and records. The URL may hold a password.
 type Redis struct {
 	URL           secret.String `koanf:"url"`
 	CAFile        string        `koanf:"ca_file"`
-	AllowVolatile bool          `koanf:"allow_volatile"` // start although Redis can lose what it took
+	AllowVolatile bool          `koanf:"allow_volatile"` // start although Redis can lose data
 }
 
-// SMTP is one relay: the only one under smtp, or one of several under relays, by its name.
+// SMTP is one relay: the only one, under smtp, or one of several, by name, under relays.
 type SMTP struct {
-	Priority int           `koanf:"priority"` // of several, the lowest is tried first
+	Priority int           `koanf:"priority"` // the relay with the lowest is tried first
 	Provider string        `koanf:"provider"`
 	Host     string        `koanf:"host"`
 	Port     int           `koanf:"port"`
 	TLS      string        `koanf:"tls"`
 	Username string        `koanf:"username"`
 	Password secret.String `koanf:"password"`
-	// A login by a refresh token (RFC 6749 section 6) instead of a password.
+	// OAuth2 logs in with a refresh token (RFC 6749 section 6) instead of a password.
 	OAuth2ClientID     string        `koanf:"oauth2_client_id"`
 	OAuth2ClientSecret secret.String `koanf:"oauth2_client_secret"`
 	OAuth2RefreshToken secret.String `koanf:"oauth2_refresh_token"`
@@ -83,13 +85,13 @@ type Admin struct {
 	Password secret.String `koanf:"password"`
 }
 
-// Log is how the worker logs.
+// Log says how the worker logs.
 type Log struct {
 	Format string `koanf:"format"`
 	Level  string `koanf:"level"`
 }
 
-// defaults is what a setting is that nobody set.
+// defaults returns the values of settings that are not set.
 func defaults() Config {
 	return Config{
 		Redis:           Redis{URL: secret.New("redis://127.0.0.1:6379")},
@@ -104,17 +106,17 @@ func defaults() Config {
 	}
 }
 
-// Need says which settings must be there.
+// Need says which settings are required.
 type Need int
 
 const (
-	// Producer needs Redis alone.
+	// Producer needs only Redis.
 	Producer Need = iota
-	// Worker needs a key ring, a sender and a relay too.
+	// Worker also needs a key ring, a sender and a relay.
 	Worker
 )
 
-// complete fills in what follows from other settings, and reports what is wrong with the whole.
+// complete sets the settings that follow from others, and returns an error for each invalid one.
 func (c *Config) complete(need Need) error {
 	var errs []error
 	wrong := func(key, format string, args ...any) {
@@ -141,7 +143,7 @@ func (c *Config) complete(need Need) error {
 
 func (c *Config) completeWorker(wrong func(key, format string, args ...any)) {
 	if c.KeyRingFile == "" {
-		wrong("keyring_file", "name the key ring file; worker keyring new -o FILE makes one")
+		wrong("keyring_file", "name the key ring file; worker keyring new -o FILE creates one")
 	}
 	if c.From == "" {
 		wrong("from", "name the sender, like: Example <no-reply@example.com>")
@@ -189,17 +191,18 @@ func (t SMTPTimeouts) check(wrong func(key, format string, args ...any)) {
 		}
 	}
 	if t.Total <= t.FinalReply {
-		wrong("timeouts.total", "%v is not longer than timeouts.final_reply (%v), which is a part of it", t.Total, t.FinalReply)
+		wrong("timeouts.total", "%v is not longer than timeouts.final_reply (%v), which it includes", t.Total, t.FinalReply)
 	}
 }
 
-// Sender returns the From setting in its two parts. It is valid after [Load].
+// Sender returns the name and the address of the From setting. It is valid after [Load].
 func (c *Config) Sender() (name string, address mailaddr.Address) {
 	name, address, _ = parseSender(c.From)
 	return name, address
 }
 
-// ReplyAddress returns the ReplyTo setting, zero if there is none. It is valid after [Load].
+// ReplyAddress returns the ReplyTo setting, or the zero address without one. It is valid after
+// [Load].
 func (c *Config) ReplyAddress() mailaddr.Address {
 	address, _ := mailaddr.Parse(c.ReplyTo)
 	return address
@@ -214,5 +217,5 @@ func parseSender(from string) (name string, address mailaddr.Address, err error)
 	return parsed.Name, address, err
 }
 
-// Conn is what package redisconn needs to connect.
+// Conn returns the settings that package redisconn needs to connect.
 func (r Redis) Conn() redisconn.Config { return redisconn.Config{URL: r.URL, CAFile: r.CAFile} }

@@ -9,7 +9,7 @@ import (
 	"example.com/securemail/internal/config"
 )
 
-// relay is the least that a worker needs.
+// relay has the settings that a worker requires.
 var relay = map[string]string{
 	"keyring_file":  "ring",
 	"from":          "no-reply@example.com",
@@ -19,7 +19,7 @@ var relay = map[string]string{
 	"smtp.password": "password",
 }
 
-// with returns base with further settings; an empty value removes one.
+// with returns base with further settings. An empty value removes a setting.
 func with(base map[string]string, pairs ...string) map[string]string {
 	settings := maps.Clone(base)
 	for i := 0; i < len(pairs); i += 2 {
@@ -31,8 +31,8 @@ func with(base map[string]string, pairs ...string) map[string]string {
 	return settings
 }
 
-// TestWrongSettings: each error names the setting, in both forms, and the mend.
-func TestWrongSettings(t *testing.T) {
+// Each error names the setting and its environment variable, and says what to do.
+func TestLoad_RefusesInvalidSettings(t *testing.T) {
 	for _, test := range []struct {
 		settings map[string]string
 		want     string // a regular expression for the whole text
@@ -42,7 +42,7 @@ func TestWrongSettings(t *testing.T) {
 		{with(relay, "smtp.port", "2525", "smtp.tls", "starttls"), ``},
 		{with(relay, "smtp.port", "587", "smtp.tls", "starttls"), ``},
 		{with(relay, "redis.url", "unix:///run/redis.sock"), ``},
-		{with(relay, "keyring_file", ""), `keyring_file \(SECUREMAIL_KEYRING_FILE\): .*worker keyring new -o FILE makes one`},
+		{with(relay, "keyring_file", ""), `keyring_file \(SECUREMAIL_KEYRING_FILE\): .*worker keyring new -o FILE creates one`},
 		{with(relay, "from", ""), `from \(SECUREMAIL_FROM\): name the sender, like: Example <no-reply@example\.com>`},
 		{with(relay, "from", "nobody"), `from \(SECUREMAIL_FROM\): it is not an address; .*`},
 		{with(relay, "from", "a@example.com, b@example.com"), `from \(SECUREMAIL_FROM\): it is not an address; .*`},
@@ -52,22 +52,22 @@ func TestWrongSettings(t *testing.T) {
 		{with(relay, "smtp.port", ""), `smtp\.port \(SECUREMAIL_SMTP_PORT\): set 465 \(implicit TLS\) or 587 \(STARTTLS\)`},
 		{with(relay, "smtp.port", "70000"), `smtp\.port \(SECUREMAIL_SMTP_PORT\): 70000 is not a port`},
 		{with(relay, "smtp.port", "-1"), `smtp\.port \(SECUREMAIL_SMTP_PORT\): -1 is not a port`},
-		{with(relay, "smtp.port", "25"), `smtp\.tls \(SECUREMAIL_SMTP_TLS\): port 25 does not tell; set it to implicit or starttls .*`},
+		{with(relay, "smtp.port", "25"), `smtp\.tls \(SECUREMAIL_SMTP_TLS\): port 25 does not imply it; set implicit or starttls .*`},
 		{with(relay, "smtp.tls", "starttls"), `smtp\.tls \(SECUREMAIL_SMTP_TLS\): port 465 speaks implicit, not starttls \(RFC 8314\)`},
 		{with(relay, "smtp.port", "587", "smtp.tls", "implicit"), `smtp\.tls .*: port 587 speaks starttls, not implicit \(RFC 8314\)`},
-		{with(relay, "smtp.tls", "none"), `smtp\.tls .*: "none" is neither implicit nor starttls; there is no sending without TLS`},
+		{with(relay, "smtp.tls", "none"), `smtp\.tls .*: "none" is neither implicit nor starttls; mail is never sent without TLS`},
 		{with(relay, "smtp.tls", "STARTTLS"), `smtp\.tls .*: "STARTTLS" is neither implicit nor starttls; .*`},
-		{with(relay, "smtp.username", ""), `smtp\.username \(SECUREMAIL_SMTP_USERNAME\): user name and password go together; .*`},
-		{with(relay, "smtp.password", ""), `smtp\.username \(SECUREMAIL_SMTP_USERNAME\): user name and password go together; .*`},
+		{with(relay, "smtp.username", ""), `smtp\.username \(SECUREMAIL_SMTP_USERNAME\): user name or password is missing; .*`},
+		{with(relay, "smtp.password", ""), `smtp\.username \(SECUREMAIL_SMTP_USERNAME\): user name or password is missing; .*`},
 		{with(relay, "smtp.provider", "postman"), `smtp\.provider \(SECUREMAIL_SMTP_PROVIDER\): "postman" is not known; .*`},
-		{with(relay, "smtp.provider", "gmail"), `smtp\.username .*: for Gmail it is the whole address of the account`},
-		{with(relay, "smtp.provider", "gmail", "smtp.username", "a@gmail.com", "smtp.password", " "), `smtp\.password .*: Gmail needs an app password .*\n.*go together.*`},
+		{with(relay, "smtp.provider", "gmail"), `smtp\.username .*: for Gmail it must be the whole address of the account`},
+		{with(relay, "smtp.provider", "gmail", "smtp.username", "a@gmail.com", "smtp.password", " "), `smtp\.password .*: Gmail needs an app password .*\n.*is missing.*`},
 		{with(relay, "redis.url", "localhost:6379"), `redis\.url \(SECUREMAIL_REDIS_URL\): write it like redis://host:6379, .*`},
 		{with(relay, "redis.url", "redis://localhost/zero"), `redis\.url \(SECUREMAIL_REDIS_URL\): the redis URL cannot be parsed; .*percent-encoded`},
 		{with(relay, "max_life.key", "745h"), `max_life\.key \(SECUREMAIL_MAX_LIFE_KEY\): 745h0m0s is not between 1m and 744h \(31 days\)`},
 		{with(relay, "max_life.totp", "-1h"), `max_life\.totp .*: -1h0m0s is not between .*`},
-		{with(relay, "max_life.code", "10"), `max_life\.code: the value does not fit; .*|max_life\.code .*: 10ns is not between .*`},
-		{with(relay, "max_life.code", "ten minutes"), `max_life\.code: the value does not fit; write a duration like 10m, .*`},
+		{with(relay, "max_life.code", "10"), `max_life\.code: the value has the wrong type; .*|max_life\.code .*: 10ns is not between .*`},
+		{with(relay, "max_life.code", "ten minutes"), `max_life\.code: the value has the wrong type; write a duration like 10m, .*`},
 		{with(relay, "code_digits", "7"), `code_digits \(SECUREMAIL_CODE_DIGITS\): 7 is neither 8 nor 6`},
 		{with(relay, "record_retention", "59m"), `record_retention .*: 59m0s is not between 1h and .*`},
 		{with(relay, "concurrency", "0"), `concurrency .*: 0 is not between 1 and 1000`},
@@ -92,15 +92,15 @@ func TestWrongSettings(t *testing.T) {
 	}
 }
 
-// TestEverythingWrongIsToldAtOnce, in an order that does not change.
-func TestEverythingWrongIsToldAtOnce(t *testing.T) {
+// One error reports all invalid settings, always in the same order.
+func TestLoad_ReportsAllInvalidSettings(t *testing.T) {
 	path := write(t, "config.yaml", "smtp:\n  hots: smtp.example.com\n  port: many\nmax_life: {key: 1s, code: 1s, totp: 1s}\nlog: {level: loud, colour: red}\n")
 	env := []string{"SECUREMAIL_CONCURRENCY=0", "SECUREMAIL_REDIS_URI=redis://localhost", "SECUREMAIL_ADMIN_PASSWORD_FILE=/nonexistent/file"}
 	_, first := config.Load(config.Worker, path, env, map[string]string{"redis.url": "localhost"})
 	if first == nil {
 		t.Fatal("got no error")
 	}
-	for _, want := range []string{": smtp.hots: no setting", ": log.colour: no setting", "SECUREMAIL_REDIS_URI: no setting", "smtp.port: the value does not fit",
+	for _, want := range []string{": smtp.hots: no setting", ": log.colour: no setting", "SECUREMAIL_REDIS_URI: no setting", "smtp.port: the value has the wrong type",
 		"max_life.key ", "max_life.code ", "max_life.totp ", "log.level ", "concurrency ", "redis.url ", "admin.password_file (SECUREMAIL_ADMIN_PASSWORD_FILE): ",
 		"keyring_file ", "from ", "smtp.host "} {
 		if !strings.Contains("\n"+first.Error(), "\n"+want) && !strings.Contains(first.Error(), path+want) {
@@ -114,8 +114,8 @@ func TestEverythingWrongIsToldAtOnce(t *testing.T) {
 	}
 }
 
-// TestProducerNeedsRedisAlone, and what it has in common with a worker may be there.
-func TestProducerNeedsRedisAlone(t *testing.T) {
+// A producer needs no setting but Redis, and accepts the settings of a worker.
+func TestLoad_RequiresOnlyRedisOfAProducer(t *testing.T) {
 	if _, err := config.Load(config.Producer, "", nil, nil); err != nil {
 		t.Error(err)
 	}
@@ -124,8 +124,8 @@ func TestProducerNeedsRedisAlone(t *testing.T) {
 	}
 }
 
-// TestSecretInBothForms of one place is a contradiction.
-func TestSecretInBothForms(t *testing.T) {
+// Both forms of a secret in one source are a contradiction.
+func TestLoad_RefusesASecretInBothForms(t *testing.T) {
 	for _, name := range secrets() {
 		both := with(workerValues(name), name+"_file", write(t, "secret", "canary-in-the-file"))
 		for way, load := range map[string]func() (config.Config, error){
@@ -140,8 +140,8 @@ func TestSecretInBothForms(t *testing.T) {
 	}
 }
 
-// TestNoErrorRepeatsASecret, wherever it stands and whatever is wrong with it.
-func TestNoErrorRepeatsASecret(t *testing.T) {
+// The secret is in every possible place, and invalid in every possible way.
+func TestLoad_ErrorsHoldNoSecret(t *testing.T) {
 	for _, file := range []string{
 		"canary\n",
 		"- canary\n",
@@ -179,11 +179,11 @@ func TestNoErrorRepeatsASecret(t *testing.T) {
 	}
 }
 
-// TestTextsThatYAMLTakesForSomethingElse: a password that came out changed would be tried, and the account locked.
-func TestTextsThatYAMLTakesForSomethingElse(t *testing.T) {
+// YAML does not read these values as texts. A login with a changed password could lock the account.
+func TestLoad_RefusesTextsThatYAMLReadsAsOtherTypes(t *testing.T) {
 	for _, value := range []string{"0123", "1e5", "0x10", "1_000", "true", "2026-01-01", "[a]", "3.50"} {
 		_, err := config.Load(config.Producer, write(t, "config.yaml", "smtp:\n  password: "+value+"\n  username: "+value+"\n"), nil, nil)
-		for _, want := range []string{"smtp.password: the value does not fit", "smtp.username: the value does not fit"} {
+		for _, want := range []string{"smtp.password: the value has the wrong type", "smtp.username: the value has the wrong type"} {
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: got %v, want %q", value, err, want)
 			}
@@ -199,8 +199,8 @@ func TestTextsThatYAMLTakesForSomethingElse(t *testing.T) {
 	}
 }
 
-// TestEmptySections: whoever comments all settings of a section out leaves its name standing.
-func TestEmptySections(t *testing.T) {
+// If all settings of a section are commented out, its name remains.
+func TestLoad_AcceptsEmptySections(t *testing.T) {
 	path := write(t, "config.yaml", "smtp:\n#  host: smtp.example.com\nlog:\nproduct:\n")
 	if _, err := config.Load(config.Producer, path, nil, nil); err != nil {
 		t.Error(err)
@@ -210,7 +210,7 @@ func TestEmptySections(t *testing.T) {
 	}
 }
 
-func TestWrongRelays(t *testing.T) {
+func TestLoad_RefusesInvalidRelays(t *testing.T) {
 	_, err := config.Load(config.Worker, write(t, "config.yaml", `
 from: no-reply@shop.example
 keyring_file: ring
@@ -223,7 +223,7 @@ relays:
   c: {priority: 2, port: 587, per_day: -1, oauth2_client_id: x, oauth2_token_url: "http://login.example.com/", username: u, password: canary}
 `), nil, nil)
 	if err == nil {
-		t.Fatal("all of it was taken")
+		t.Fatal("got no error")
 	}
 	for _, want := range []string{"on_unknown ", "timeouts.total ", "timeouts.data ", "smtp (", "relays.a.hots: no setting has this name", "relays.a.max_connections ",
 		"relays.b.priority ", "relays.b.tls ", "relays.c.host ", "relays.c.per_day ", "relays.c.password ", "relays.c.oauth2_refresh_token ", "relays.c.oauth2_token_url "} {
@@ -236,8 +236,9 @@ relays:
 	}
 }
 
-// TestAProducerReadsNoSecretButRedis: it may share a settings file with a worker whose password files it may not read.
-func TestAProducerReadsNoSecretButRedis(t *testing.T) {
+// A producer may share a settings file with a worker, and not be allowed to read the worker's
+// password files.
+func TestLoad_ReadsNoSecretFileOfAProducerButRedis(t *testing.T) {
 	path := write(t, "config.yaml", "redis: {url: redis://127.0.0.1:6379}\nsmtp: {password_file: /nonexistent}\nadmin: {password_file: /nonexistent}\n")
 	if _, err := config.Load(config.Producer, path, nil, nil); err != nil {
 		t.Errorf("got %v", err)

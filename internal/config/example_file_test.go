@@ -13,10 +13,12 @@ import (
 
 const exampleFile = "../../deploy/config.example.yaml"
 
-// A setting in the example: its name and a value, or commented out as "# name: value". A section's name has no value.
+// exampleLine matches a setting of the example, "name: value", also commented out, and the name of
+// a section, "name:".
 var exampleLine = regexp.MustCompile(`^( *)(# )?([a-z0-9_]+):( .*)?$`)
 
-// example reads the example file: its lines that are settings, by name, uncommented.
+// example returns the settings of the example file, also those that are commented out: the line of
+// each, by name.
 func example(t *testing.T) map[string]string {
 	t.Helper()
 	content, err := os.ReadFile(exampleFile)
@@ -39,15 +41,15 @@ func example(t *testing.T) map[string]string {
 			section = ""
 		}
 		if _, twice := found[section+key]; twice {
-			t.Errorf("%s:%d: %s is there twice", exampleFile, n+1, section+key)
+			t.Errorf("%s:%d: %s is repeated", exampleFile, n+1, section+key)
 		}
 		found[section+key] = indent + key + ": " + value
 	}
 	return found
 }
 
-// TestTheExampleHoldsEverySetting, and nothing that is none. A setting with a useful default is commented out there.
-func TestTheExampleHoldsEverySetting(t *testing.T) {
+// The example has every setting and nothing else. A setting with a useful default is commented out.
+func TestExampleFile_HasEverySetting(t *testing.T) {
 	found := example(t)
 	known := map[string]bool{}
 	for name := range flat(config.Config{}) {
@@ -70,9 +72,9 @@ func TestTheExampleHoldsEverySetting(t *testing.T) {
 	}
 }
 
-// TestTheExampleLoads as it stands, and with every setting in it uncommented. What it reads secrets from is not here,
-// so those stand in the file themselves.
-func TestTheExampleLoads(t *testing.T) {
+// The example loads as it is, and with every setting uncommented. The files of its secrets do not
+// exist here, so the test replaces their names by secrets.
+func TestExampleFile_Loads(t *testing.T) {
 	found := example(t)
 	var top, rest strings.Builder
 	section := ""

@@ -22,18 +22,20 @@ import (
 
 const envPrefix = "SECUREMAIL_"
 
-// maxSecretFile is far above any password; a larger file is a wrong path.
+// maxSecretFile is far above any password. A larger file means a wrong path.
 const maxSecretFile = 64 << 10
 
-// Load reads the settings: path names the file ("" for none), environ is os.Environ(), and flags holds what was given
-// on the command line under the settings' names. The error reports everything that is wrong, a line each.
+// Load reads the settings. path names the file and may be empty, environ is os.Environ(), and flags
+// holds the settings of the command line, by name. The error has a line for each invalid setting,
+// and holds no secret.
 func Load(need Need, path string, environ []string, flags map[string]string) (Config, error) {
 	names := settings(reflect.TypeFor[Config](), "")
 	k := koanf.New(".")
 	var errs []error
 	if path != "" {
 		if err := k.Load(file.Provider(path), yaml.Parser()); err != nil {
-			return Config{}, fileError(path, err) // whatever else is missing may stand in it
+			// No other error is of use: missing settings may be in this file.
+			return Config{}, fileError(path, err)
 		}
 		for _, name := range k.MapKeys("relays") {
 			maps.Copy(names, settings(reflect.TypeFor[SMTP](), "relays."+name+"."))
@@ -47,7 +49,8 @@ func Load(need Need, path string, environ []string, flags map[string]string) (Co
 	env, unknown := fromEnviron(environ, names)
 	errs = append(errs, unknown...)
 	for _, layer := range []map[string]any{env, asAny(flags)} {
-		// A secret given in one form replaces the other form of a lower layer; both in one layer is a contradiction.
+		// A secret in one form overrides the other form of a layer below. Both forms in one layer
+		// are a contradiction.
 		for key := range layer {
 			if other := otherForm(key, names); other != "" {
 				if _, both := layer[other]; !both {
@@ -80,20 +83,22 @@ func Load(need Need, path string, environ []string, flags map[string]string) (Co
 
 var yamlLine = regexp.MustCompile(`line [0-9]+`)
 
-// fileError says where the file fails. The YAML library's own texts can quote a value, which may be a secret.
+// fileError says which line of the file is invalid. It drops the text of the YAML library, which
+// can quote a secret.
 func fileError(path string, err error) error {
 	if errors.As(err, new(*fs.PathError)) {
 		return fmt.Errorf("settings file: %w", err)
 	}
 	where := yamlLine.FindString(err.Error())
 	if where == "" {
-		where = "somewhere in it"
+		where = "unknown line"
 	}
-	return fmt.Errorf("%s: %s: this is not YAML of the form name: value, or a name is there twice; "+
+	return fmt.Errorf("%s: %s: not YAML of the form name: value, or a name is repeated; "+
 		"put values with special characters in quotes", path, where)
 }
 
-// isSection reports whether settings stand below key. In a file they may all be commented out.
+// isSection reports whether key is the name of a section. All its settings may be commented out in
+// the file.
 func isSection(key string, names map[string]bool) bool {
 	if key == "relays" {
 		return true
@@ -106,7 +111,8 @@ func isSection(key string, names map[string]bool) bool {
 	return false
 }
 
-// toText keeps what YAML takes for a number or a date out of texts: the password 0123 would become 83.
+// toText refuses numbers and dates where a setting is a text: without quotes, YAML reads the
+// password 0123 as 83.
 func toText(from, to reflect.Type, value any) (any, error) {
 	isSecret := to == reflect.TypeFor[secret.String]()
 	text, isText := value.(string)
@@ -121,7 +127,8 @@ func toText(from, to reflect.Type, value any) (any, error) {
 	return value, nil
 }
 
-// settings lists the names of all settings below t. The value says whether it is a secret's.
+// settings returns the names of all settings below t. The value says whether the setting is a
+// secret.
 func settings(t reflect.Type, prefix string) map[string]bool {
 	names := map[string]bool{}
 	for field := range t.Fields() {
@@ -138,7 +145,7 @@ func settings(t reflect.Type, prefix string) map[string]bool {
 			for _, kind := range tasks.Kinds() {
 				names[name+"."+string(kind.Kind)] = false
 			}
-		case field.Type.Kind() == reflect.Map: // its settings have the names that the file gives them
+		case field.Type.Kind() == reflect.Map: // relays: the file chooses the names
 		default:
 			names[name] = false
 		}
@@ -159,7 +166,7 @@ func fromEnviron(environ []string, names map[string]bool) (map[string]any, []err
 	var errs []error
 	for _, line := range environ {
 		name, value, _ := strings.Cut(line, "=")
-		// An empty value counts as none: that is what a compose file passes on for a variable nobody set.
+		// An empty value means not set: a compose file passes on an unset variable in this way.
 		if !strings.HasPrefix(name, envPrefix) || value == "" {
 			continue
 		}
@@ -181,7 +188,7 @@ func asAny(flags map[string]string) map[string]any {
 	return values
 }
 
-// otherForm gives x_file for the secret x, and x for x_file.
+// otherForm returns x_file for the secret x, and x for x_file.
 func otherForm(key string, names map[string]bool) string {
 	if names[key] {
 		return key + "_file"
@@ -192,8 +199,9 @@ func otherForm(key string, names map[string]bool) string {
 	return ""
 }
 
-// readSecretFiles puts what the files hold in place of their names. One line end at the end is the editor's, not the secret's.
-// A producer reads no more than what leads to Redis: it may not be allowed to read the relay's password.
+// readSecretFiles replaces the names of files by their contents, without a line end at the end,
+// which is an editor's. A producer reads only the URL of Redis, because it may not be allowed to
+// read the password of a relay.
 func readSecretFiles(k *koanf.Koanf, names map[string]bool, need Need) (errs []error) {
 	for _, key := range k.Keys() {
 		base, isFile := strings.CutSuffix(key, "_file")
@@ -212,7 +220,7 @@ func readSecretFiles(k *koanf.Koanf, names map[string]bool, need Need) (errs []e
 		content, err := os.ReadFile(path)
 		text := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
 		if err == nil && (len(text) > maxSecretFile || text == "") {
-			err = fmt.Errorf("%s is empty, or too large to hold a secret", path)
+			err = fmt.Errorf("%s is empty, or too large for a secret", path)
 		}
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s (%s): %w", key, envName(key), err))
@@ -225,10 +233,11 @@ func readSecretFiles(k *koanf.Koanf, names map[string]bool, need Need) (errs []e
 	return errs
 }
 
-// inMaps turns the library's relays[first].port into the setting's name.
+// inMaps turns a name such as relays[first].port, which the library uses, into that of the setting.
 var inMaps = strings.NewReplacer("[", ".", "]", "")
 
-// typeErrors names the settings whose values did not fit. The library's own texts quote the value, which may be a secret.
+// typeErrors names the settings whose values have the wrong type. It drops the library's texts,
+// which quote a value, because that may be a secret.
 func typeErrors(err error) []error {
 	var errs []error
 	var joined interface{ Unwrap() []error }
@@ -240,7 +249,7 @@ func typeErrors(err error) []error {
 	}
 	var decode *mapstructure.DecodeError
 	if errors.As(err, &decode) {
-		return []error{fmt.Errorf("%s: the value does not fit; write a duration like 10m, a number without quotes, a text that looks like a number in quotes", inMaps.Replace(decode.Name()))}
+		return []error{fmt.Errorf("%s: the value has the wrong type; write a duration like 10m, a number without quotes, a text that looks like a number in quotes", inMaps.Replace(decode.Name()))}
 	}
-	return []error{errors.New("the settings have a value of the wrong kind")}
+	return []error{errors.New("a setting has a value of the wrong type")}
 }

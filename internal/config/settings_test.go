@@ -16,7 +16,8 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// A good value for every setting, none of them the default, in the form that a file and the environment share.
+// values has a valid value for every setting, in the form of a file and of the environment. None is
+// the default.
 var values = map[string]string{
 	"redis.url":                 "rediss://worker:canary@redis.example.com:6380/3",
 	"redis.ca_file":             "/etc/securemail/redis-ca.pem",
@@ -69,7 +70,7 @@ func walk(v reflect.Value, prefix string, visit func(name string, v reflect.Valu
 			}
 			continue
 		}
-		if field.Kind() == reflect.Map { // relays: the settings of smtp, under names of the operator's
+		if field.Kind() == reflect.Map { // relays: SMTP, below names that the operator chooses
 			continue
 		}
 		if field.Kind() == reflect.Struct && field.Type() != reflect.TypeFor[secret.String]() {
@@ -80,7 +81,7 @@ func walk(v reflect.Value, prefix string, visit func(name string, v reflect.Valu
 	}
 }
 
-// flat is c as a map of names and texts, secrets revealed.
+// flat returns c as a map of names and texts, with secrets revealed.
 func flat(c config.Config) map[string]string {
 	all := map[string]string{}
 	walk(reflect.ValueOf(c), "", func(name string, v reflect.Value) {
@@ -107,7 +108,7 @@ func envName(name string) string {
 	return "SECUREMAIL_" + strings.ToUpper(strings.ReplaceAll(name, ".", "_"))
 }
 
-// write makes a file and returns its path.
+// write writes a file and returns its path.
 func write(t *testing.T, name, content string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), name)
@@ -152,10 +153,11 @@ func environ(settings map[string]string) []string {
 	return lines
 }
 
-// TestEverySettingIsReachable: by the file, by the environment, and by a flag.
-func TestEverySettingIsReachable(t *testing.T) {
+// The test sets every setting by the file, by the environment and by a flag.
+func TestLoad_ReadsEverySettingFromEverySource(t *testing.T) {
 	for way, load := range map[string]func() (config.Config, error){
-		// A producer's settings, because a worker's would contradict each other: a password and oauth2.
+		// A producer's settings, because a worker's would contradict each other: a password and
+		// oauth2.
 		"file":        func() (config.Config, error) { return config.Load(config.Producer, yaml(t, values), nil, nil) },
 		"environment": func() (config.Config, error) { return config.Load(config.Producer, "", environ(values), nil) },
 		"flags":       func() (config.Config, error) { return config.Load(config.Producer, "", nil, values) },
@@ -168,7 +170,7 @@ func TestEverySettingIsReachable(t *testing.T) {
 		for name, got := range flat(c) {
 			want, known := values[name]
 			if !known {
-				t.Errorf("%s: the table of this test has no value for it", name)
+				t.Errorf("%s: the table of this test has no value for this setting", name)
 			}
 			if got != want {
 				t.Errorf("%s: %s is %q, want %q", way, name, got, want)
@@ -177,8 +179,8 @@ func TestEverySettingIsReachable(t *testing.T) {
 	}
 }
 
-// TestEveryValueOfTheTableDiffersFromTheDefault, or the test above would prove nothing.
-func TestEveryValueOfTheTableDiffersFromTheDefault(t *testing.T) {
+// With a default in the table, the test above would prove nothing.
+func TestDefaults_DifferFromTheTable(t *testing.T) {
 	c, err := config.Load(config.Producer, "", nil, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -190,7 +192,7 @@ func TestEveryValueOfTheTableDiffersFromTheDefault(t *testing.T) {
 	}
 }
 
-func TestPrecedence(t *testing.T) {
+func TestLoad_OverridesInOrder(t *testing.T) {
 	file := yaml(t, map[string]string{"redis.url": "redis://file:6379", "log.level": "warn", "admin.addr": "127.0.0.1:1"})
 	env := []string{"SECUREMAIL_REDIS_URL=redis://env:6379", "SECUREMAIL_LOG_LEVEL=error", "HOME=/root", "SECUREMAIL_ADMIN_ADDR="}
 	flags := map[string]string{"redis.url": "redis://flag:6379"}
@@ -202,7 +204,7 @@ func TestPrecedence(t *testing.T) {
 	for name, want := range map[string]string{
 		"redis.url":  "redis://flag:6379", // flag over environment and file
 		"log.level":  "error",             // environment over file
-		"admin.addr": "127.0.0.1:1",       // file over default; an empty variable is none
+		"admin.addr": "127.0.0.1:1",       // file over default; an empty variable counts as not set
 		"log.format": "json",              // default
 	} {
 		if got[name] != want {
@@ -211,8 +213,9 @@ func TestPrecedence(t *testing.T) {
 	}
 }
 
-// TestSecretsFromFiles: every secret, named by the file or by the environment; one line end is the editor's.
-func TestSecretsFromFiles(t *testing.T) {
+// The test reads every secret from a file, which the settings file or the environment names. It
+// drops one line end.
+func TestLoad_ReadsSecretsFromFiles(t *testing.T) {
 	if len(secrets()) < 3 {
 		t.Fatalf("the settings have %d secrets", len(secrets()))
 	}
@@ -245,8 +248,8 @@ func TestSecretsFromFiles(t *testing.T) {
 	}
 }
 
-// workerValues are the values of the table but for those that the secret contradicts: a password and OAuth2 exclude each
-// other.
+// workerValues returns the table without the values that contradict the secret: a password and
+// OAuth2 exclude each other.
 func workerValues(secret string) map[string]string {
 	settings := maps.Clone(values)
 	for name := range values {
@@ -257,7 +260,7 @@ func workerValues(secret string) map[string]string {
 	return settings
 }
 
-func TestGmail(t *testing.T) {
+func TestLoad_CompletesGmail(t *testing.T) {
 	c, err := config.Load(config.Worker, "", []string{"SECUREMAIL_SMTP_PROVIDER=gmail", "SECUREMAIL_SMTP_USERNAME=shop@gmail.com",
 		"SECUREMAIL_SMTP_PASSWORD=abcd efgh ijkl mnop", "SECUREMAIL_FROM=shop@gmail.com", "SECUREMAIL_KEYRING_FILE=ring"}, nil)
 	if err != nil {
@@ -279,18 +282,18 @@ func TestGmail(t *testing.T) {
 	}
 }
 
-// TestAnotherProvidersPasswordKeepsItsSpaces: only Google shows a password in groups.
-func TestAnotherProvidersPasswordKeepsItsSpaces(t *testing.T) {
+// Only Google shows a password in groups.
+func TestLoad_KeepsSpacesInOtherPasswords(t *testing.T) {
 	c, err := config.Load(config.Worker, "", environ(with(relay, "smtp.password", "correct horse battery staple ")), nil)
 	if err != nil || c.SMTP.Password.Reveal() != "correct horse battery staple " {
 		t.Errorf("got %q, %v", c.SMTP.Password.Reveal(), err)
 	}
 }
 
-// gmail is a relay of somebody's own account.
+// gmail has the settings for a personal account at Gmail.
 var gmail = []string{"SECUREMAIL_SMTP_PROVIDER=gmail", "SECUREMAIL_FROM=shop@gmail.com", "SECUREMAIL_KEYRING_FILE=ring", "SECUREMAIL_SMTP_PASSWORD=abcdefghijklmnop"}
 
-func TestGmailsDailyLimit(t *testing.T) {
+func TestLoad_SetsGmailsDailyLimit(t *testing.T) {
 	for username, want := range map[string]int{"shop@gmail.com": 500, "shop@Googlemail.com": 500, "shop@shop.example": 2000} {
 		c, err := config.Load(config.Worker, "", append(slices.Clone(gmail), "SECUREMAIL_SMTP_USERNAME="+username), nil)
 		if err != nil || c.SMTP.PerDay != want {
@@ -299,7 +302,7 @@ func TestGmailsDailyLimit(t *testing.T) {
 	}
 }
 
-func TestOAuth2(t *testing.T) {
+func TestLoad_AcceptsOAuth2(t *testing.T) {
 	for provider, want := range map[string]string{"gmail": "https://oauth2.googleapis.com/token", "microsoft365": "https://login.microsoftonline.com/common/oauth2/v2.0/token"} {
 		c, err := config.Load(config.Worker, "", []string{"SECUREMAIL_SMTP_PROVIDER=" + provider, "SECUREMAIL_FROM=shop@shop.example", "SECUREMAIL_KEYRING_FILE=ring",
 			"SECUREMAIL_SMTP_USERNAME=shop@shop.example", "SECUREMAIL_SMTP_OAUTH2_CLIENT_ID=app", "SECUREMAIL_SMTP_OAUTH2_REFRESH_TOKEN=token"}, nil)
@@ -309,7 +312,7 @@ func TestOAuth2(t *testing.T) {
 	}
 }
 
-func TestSeveralRelays(t *testing.T) {
+func TestLoad_SortsSeveralRelays(t *testing.T) {
 	password := write(t, "password", "canary-backup\n")
 	file := write(t, "config.yaml", `
 from: no-reply@shop.example

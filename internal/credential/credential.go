@@ -1,14 +1,21 @@
-// Package credential makes the secret that a mail carries, and recognises it when a person types it.
+// Package credential derives the secret that a mail carries, and compares it with what a person
+// types.
 //
-// A credential is derived, never stored: HKDF-SHA-256 (RFC 5869) over a key of the key ring, with the random seed of
-// the task as salt, and bound to the kind, the mail's id, the purpose and the address. So every retry and every
-// resend has the same secret, who has only Redis or only the key ring learns nothing, and a task rewritten to another
-// address makes a secret that does not pass for the expected one.
+// A credential is derived, never stored. HKDF-SHA-256 (RFC 5869) takes a key of the key ring and,
+// as salt, the random seed of the task. The result is bound to the kind, the mail's id, the purpose
+// and the address. So:
 //
-// The derivation is fixed: its text "securemail/credential/v1" changes before any byte of its output does.
+//   - every retry and every resend carries the same secret
+//   - neither Redis alone nor the key ring alone reveals a secret
+//   - a task that was rewritten to another address carries another secret, which does not verify
+//     for the expected one
 //
-// [Derive] makes a [Credential]; [Credential.Match] compares what was typed. A TOTP is answered with a code of the
-// moment instead of the secret: [MatchTOTP]. A TOTP secret that outlives its mail is kept [Seal]ed.
+// The derivation is fixed. A change of its output needs another label than
+// "securemail/credential/v1".
+//
+// [Derive] returns a [Credential], and [Credential.Match] compares it with an answer. The answer to
+// a TOTP is not the secret but a code of the current time, which [MatchTOTP] compares. [Seal]
+// encrypts a TOTP secret that outlives its mail.
 package credential
 
 import (
@@ -33,35 +40,40 @@ const (
 	totpDigits = 6
 )
 
-// crockford is the alphabet of Douglas Crockford's Base 32, which leaves out what is mistaken for a digit, I, L and
-// O, and U.
+// crockford is the alphabet of Douglas Crockford's Base 32. It leaves out U, and the letters I, L
+// and O, which people mistake for digits.
 const crockford = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 var base32NoPad = base32.StdEncoding.WithPadding(base32.NoPadding)
 
-// Params is what a credential depends on besides the key.
+// Params holds all that a credential depends on besides the key.
 type Params struct {
 	Kind    tasks.Kind
 	ID      string // of the mail
 	Purpose string
-	To      string // the address in its canonical form: what is written in another way has another secret
+	To      string // the canonical address; another spelling gives another secret
 	Seed    []byte // 32 random bytes
-	Digits  int    // of a code: 8, also if 0, or 6; the other kinds ignore it
+	Digits  int    // of a code: 6 or 8, and 0 means 8; the other kinds ignore it
 }
 
 // Credential is a secret. It does not print.
 type Credential struct {
 	kind tasks.Kind
-	text secret.String // canonical: what Normalize makes of a right answer; for a TOTP, the raw shared secret
+	text secret.String // canonical, as Normalize returns it; for a TOTP, the raw shared secret
 }
 
-// Derive computes the credential of p under key, a ring key of 32 bytes. The same arguments always give the same one:
+// Derive returns the credential of p under key, a ring key of 32 bytes. The same arguments always
+// give the same one:
 //
-//	HKDF-SHA-256(ikm = key, salt = seed, info = lp("securemail/credential/v1", kind, id, purpose, to))
+//	info = lp("securemail/credential/v1", kind, id, purpose, to)
+//	HKDF-SHA-256(ikm = key, salt = seed, info)
 //
-// where lp puts the length of each part before it, as 4 bytes, big-endian. A key takes five bits of each byte, a code
-// a digit of each byte below 250, a TOTP the first 20 bytes. An error means that an argument has the wrong length, is
-// empty, or names no kind; it holds no argument but the kind.
+// where lp puts the length of each part before it, as 4 bytes, big-endian. A key has 25 characters,
+// each made from five bits of a byte. A code has 6 or 8 digits, each made from a byte below 250. A
+// TOTP secret is the first 20 bytes.
+//
+// An error means that an argument is empty, has the wrong length, or names no kind. It holds no
+// argument but the kind.
 func Derive(key []byte, p Params) (Credential, error) {
 	if len(key) != keyLen {
 		return Credential{}, fmt.Errorf("credential: the ring key has %d bytes, want %d", len(key), keyLen)
@@ -79,7 +91,7 @@ func Derive(key []byte, p Params) (Credential, error) {
 	if p.Kind == tasks.Code && digits != 6 && digits != 8 {
 		return Credential{}, fmt.Errorf("credential: a code of %d digits, want 6 or 8", digits)
 	}
-	// Eight digits take 8 bytes and one more for each that is rejected, one in 43.
+	// Eight digits take 8 bytes, and one more for each rejected byte; one byte in 43 is rejected.
 	stream, err := hkdf.Key(sha256.New, key, p.Seed, string(lp.Join(label, string(p.Kind), p.ID, p.Purpose, p.To)), 64)
 	if err != nil {
 		return Credential{}, fmt.Errorf("credential: %w", err)
@@ -101,7 +113,8 @@ func Derive(key []byte, p Params) (Credential, error) {
 	return Credential{kind: p.Kind, text: secret.New(text)}, nil
 }
 
-// keyText takes five bits of each byte: 32 divides 256, so every character is equally likely.
+// keyText makes a character from five bits of each byte. 32 divides 256, so every character is
+// equally likely.
 func keyText(stream []byte) string {
 	text := make([]byte, keyChars)
 	for i := range text {
@@ -110,8 +123,8 @@ func keyText(stream []byte) string {
 	return string(text)
 }
 
-// codeText takes a digit of each byte below 250. Ten does not divide 256: with the other six, 0 to 5 would come more
-// often.
+// codeText makes a digit from each byte below 250. It skips the other six values of a byte: with
+// them, 0 to 5 would be more likely than 6 to 9.
 func codeText(stream []byte, digits int) (string, error) {
 	text := make([]byte, 0, digits)
 	for _, b := range stream {
@@ -122,10 +135,10 @@ func codeText(stream []byte, digits int) (string, error) {
 			return string(text), nil
 		}
 	}
-	return "", errors.New("credential: too few bytes below 250 to make a code of")
+	return "", errors.New("credential: too few bytes below 250 for a code")
 }
 
-// SharedSecret returns the 20 raw bytes of a TOTP, and nothing for the other kinds.
+// SharedSecret returns the 20 raw bytes of a TOTP secret, or an empty string for the other kinds.
 func (c Credential) SharedSecret() secret.String {
 	if c.kind != tasks.TOTP {
 		return secret.String{}
@@ -133,8 +146,8 @@ func (c Credential) SharedSecret() secret.String {
 	return c.text
 }
 
-// Display returns the secret as a person reads and types it: XXXXX-XXXXX-XXXXX-XXXXX-XXXXX for a key, 1234 5678 or
-// 123 456 for a code, base32 in groups of four for a TOTP.
+// Display returns the secret as a person reads and types it: XXXXX-XXXXX-XXXXX-XXXXX-XXXXX for a
+// key, 1234 5678 or 123 456 for a code, base32 in groups of four for a TOTP.
 func (c Credential) Display() secret.String {
 	text := c.text.Reveal()
 	switch c.kind {
@@ -156,8 +169,8 @@ func group(s string, size int, sep string) string {
 	return strings.Join(append(groups, s), sep)
 }
 
-// Match reports whether typed is the credential, in any spelling that [Normalize] forgives. The time it takes tells
-// nothing of the credential. A TOTP matches nothing.
+// Match reports whether typed is the credential, in any spelling that [Normalize] accepts. Its
+// duration does not depend on the credential. For a TOTP it always reports false; use [MatchTOTP].
 func (c Credential) Match(typed string) bool {
 	if c.kind == tasks.TOTP {
 		return false

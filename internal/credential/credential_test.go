@@ -45,8 +45,8 @@ func unhex(t *testing.T, s string) []byte {
 	return b
 }
 
-// RFC 5869 appendix A.1 to A.3: the function that everything here rests on is the one of the standard.
-func TestHKDFVectors(t *testing.T) {
+// The vectors are RFC 5869 appendix A.1 to A.3.
+func TestHKDF_MatchesRFC5869(t *testing.T) {
 	count := func(from, to int) string {
 		var b strings.Builder
 		for i := from; i <= to; i++ {
@@ -71,11 +71,11 @@ func TestHKDFVectors(t *testing.T) {
 	}
 }
 
-// The values in golden.json were computed once, apart from this code, by HMAC-SHA-256 alone (Python's hmac): PRK =
-// HMAC(seed, key), T(n) = HMAC(PRK, T(n-1) | info | n), info as the comment of Derive has it. The last two codes meet
-// two bytes each that are rejected. If this test fails, every live credential has become another one: mend the code,
-// never the file.
-func TestDeriveGolden(t *testing.T) {
+// A separate program computed the values in golden.json once, with HMAC-SHA-256 alone (Python's
+// hmac): PRK = HMAC(seed, key), T(n) = HMAC(PRK, T(n-1) | info | n), with info as in the comment of
+// Derive. Each of the last two codes skips two rejected bytes. If this test fails, every live
+// credential has changed: fix the code, never the file.
+func TestDerive_MatchesTheGoldenSecrets(t *testing.T) {
 	data, err := os.ReadFile("testdata/golden.json")
 	if err != nil {
 		t.Fatal(err)
@@ -107,7 +107,7 @@ func TestDeriveGolden(t *testing.T) {
 	}
 }
 
-func TestEveryPartChangesTheSecret(t *testing.T) {
+func TestDerive_DependsOnEveryPart(t *testing.T) {
 	for _, kind := range []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP} {
 		seen := map[string]string{}
 		for name, change := range map[string]func(key []byte, p *credential.Params){
@@ -131,7 +131,7 @@ func TestEveryPartChangesTheSecret(t *testing.T) {
 			seen[got] = name
 		}
 	}
-	// Each kind has a secret of its own: the code does not give the key's first bytes away.
+	// Each kind has its own secret: a code reveals nothing of a key's first bytes.
 	key := derive(t, ringKey, params(tasks.Key)).Display().Reveal()
 	asTOTP := []byte(derive(t, ringKey, params(tasks.TOTP)).SharedSecret().Reveal())
 	for i := range asTOTP {
@@ -142,7 +142,7 @@ func TestEveryPartChangesTheSecret(t *testing.T) {
 	}
 }
 
-func TestDeriveRefuses(t *testing.T) {
+func TestDerive_RefusesInvalidArguments(t *testing.T) {
 	for name, c := range map[string]struct {
 		change func(key *[]byte, p *credential.Params)
 		want   string
@@ -168,8 +168,9 @@ func TestDeriveRefuses(t *testing.T) {
 	}
 }
 
-// Chi-square against equal shares, limit at p = 0.001. The inputs are fixed, so this passes always or never.
-func TestSymbolsAreUniform(t *testing.T) {
+// This is a chi-square test against equal shares, with the limit at p = 0.001. The inputs are
+// fixed, so the result never varies.
+func TestDerive_ChoosesSymbolsUniformly(t *testing.T) {
 	for _, c := range []struct {
 		kind    tasks.Kind
 		symbols string
@@ -202,7 +203,7 @@ func TestSymbolsAreUniform(t *testing.T) {
 	}
 }
 
-func TestCredentialDoesNotPrint(t *testing.T) {
+func TestCredential_NeverPrints(t *testing.T) {
 	for _, kind := range []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP} {
 		c := derive(t, ringKey, params(kind))
 		shown := c.Display().Reveal()

@@ -13,13 +13,14 @@ import (
 
 const sealLabel = "securemail/seal/v1"
 
-// What is sealed: each use has keys of its own.
+// The uses of a sealed text. Each use has its own keys.
 const (
 	UseTOTP = "totp" // the shared secret of a TOTP, which outlives its mail
-	UseMail = "mail" // what a resend needs; its Binding has no address, because that is inside
+	UseMail = "mail" // the data that a resend needs; it has the address, so To is empty
 )
 
-// Binding is what a sealed text belongs to. With anything else in one of its fields it does not open.
+// Binding says what a sealed text belongs to. [Unseal] fails if any field differs from that given
+// to [Seal].
 type Binding struct {
 	Use     string // what the text is: UseTOTP or UseMail
 	ID      string // of the mail
@@ -28,15 +29,18 @@ type Binding struct {
 	KeyID   string // of the ring key
 }
 
-// ErrSealed says that a sealed text was changed, or belongs to another record, or was sealed under another key.
-var ErrSealed = errors.New("credential: the sealed text does not open")
+// ErrSealed is returned by [Unseal] for a sealed text that was changed, has another [Binding], or
+// was sealed under another key.
+var ErrSealed = errors.New("credential: the sealed text cannot be decrypted")
 
-// Seal encrypts text with AES-256-GCM (NIST SP 800-38D) under a key made of a ring key of 32 bytes:
+// Seal encrypts text with AES-256-GCM (NIST SP 800-38D) under a key derived from key, a ring key of
+// 32 bytes:
 //
 //	key = HKDF-SHA-256(ikm = ring key, no salt, info = lp("securemail/seal/v1", use, id))
 //	AAD = lp("securemail/seal/v1", use, id, purpose, to, key id)
 //
-// Every id has a key of its own, so the random nonces of 96 bits, which come first in what is returned, never meet often.
+// The result begins with a random nonce of 96 bits. Every id has its own key, so a nonce
+// practically never repeats under a key. The only error is a key of another length.
 func Seal(key []byte, b Binding, text []byte) ([]byte, error) {
 	aead, err := b.aead(key)
 	if err != nil {
@@ -45,7 +49,8 @@ func Seal(key []byte, b Binding, text []byte) ([]byte, error) {
 	return aead.Seal(nil, nil, text, b.aad()), nil
 }
 
-// Unseal is the mirror of [Seal]. Its errors hold nothing of the text.
+// Unseal decrypts what [Seal] returned for the same key and Binding. The error is [ErrSealed], or
+// says that key has another length than 32 bytes; it holds nothing of the text.
 func Unseal(key []byte, b Binding, sealed []byte) ([]byte, error) {
 	aead, err := b.aead(key)
 	if err != nil {

@@ -17,7 +17,7 @@ func randomBytes(n int) []byte {
 	return b
 }
 
-func TestSealAndUnsealAreAPair(t *testing.T) {
+func TestUnseal_ReturnsWhatSealEncrypted(t *testing.T) {
 	key := randomBytes(32)
 	b := credential.Binding{Use: "totp", ID: "id1", Purpose: "sign-in", To: "alice@example.com", KeyID: "k1"}
 	for _, size := range []int{0, 1, 20, 16 << 10} {
@@ -30,16 +30,16 @@ func TestSealAndUnsealAreAPair(t *testing.T) {
 			t.Errorf("%d bytes: got %x, %v", size, got, err)
 		}
 		if again, _ := credential.Seal(key, b, text); bytes.Equal(again, sealed) {
-			t.Errorf("%d bytes: sealed twice, it is the same", size)
+			t.Errorf("%d bytes: sealing twice gave the same text", size)
 		}
 	}
 	if _, err := credential.Seal(key[1:], b, nil); err == nil {
-		t.Error("a key of 31 bytes was taken")
+		t.Error("a key of 31 bytes was accepted")
 	}
 }
 
-// TestASealedTextIsBound flips bits, and opens under everything but what it belongs to.
-func TestASealedTextIsBound(t *testing.T) {
+// The test flips bits, and tries every other binding and another key.
+func TestUnseal_RefusesAnyOtherBinding(t *testing.T) {
 	key, text := randomBytes(32), randomBytes(20)
 	b := credential.Binding{Use: "totp", ID: "id1", Purpose: "sign-in", To: "alice@example.com", KeyID: "k1"}
 	sealed, err := credential.Seal(key, b, text)
@@ -81,8 +81,8 @@ func TestASealedTextIsBound(t *testing.T) {
 	}
 }
 
-// TestSealedYesterday: what stands in Redis outlives a deployment.
-func TestSealedYesterday(t *testing.T) {
+// A sealed text in Redis outlives a deployment.
+func TestUnseal_OpensATextOfAnEarlierVersion(t *testing.T) {
 	sealed, err := hex.DecodeString("d7d3dde9a61d23ae711dca844da58e03983f29ccdaad79860ebfa4289f9df377e7b6bdbe55a31b9e1714a198b42f3aaf")
 	if err != nil {
 		t.Fatal(err)

@@ -13,12 +13,14 @@ import (
 
 const (
 	period = 30 // seconds, X of RFC 6238
-	skew   = 1  // time steps to either side that a code may be of (RFC 6238 section 5.2)
+	skew   = 1  // accepted time steps before and after the current one (RFC 6238 section 5.2)
 )
 
-// MatchTOTP tells which time step (T of RFC 6238 section 4.2) the typed code is of: that of now, the one before or the
-// one after. Where it is of several, that is the latest. The time it takes tells nothing of the codes. A caller must
-// take a step only if it is above the last one that it took (section 5.2).
+// MatchTOTP returns the time step (T of RFC 6238 section 4.2) whose code was typed: the current
+// step, the one before or the one after. If the code matches several of these steps, MatchTOTP
+// returns the latest. If it matches none, MatchTOTP returns false. Its duration does not depend on
+// the codes. A caller must accept only a step that is later than the last step it accepted (RFC
+// 6238 section 5.2).
 func MatchTOTP(sharedSecret []byte, typed string, now time.Time) (step int64, ok bool) {
 	answer, ok := Normalize(tasks.TOTP, typed)
 	if !ok {
@@ -34,7 +36,7 @@ func MatchTOTP(sharedSecret []byte, typed string, now time.Time) (step int64, ok
 	return found, found != 0
 }
 
-// hotp is RFC 4226 section 5.3. It is here because the library that package otpauth uses would bring an image library
+// hotp is RFC 4226 section 5.3. The library that package otpauth uses would link an image library
 // into every application.
 func hotp(sharedSecret []byte, counter int64) string {
 	mac := hmac.New(sha1.New, sharedSecret)

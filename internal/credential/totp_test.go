@@ -8,8 +8,9 @@ import (
 	"example.com/securemail/internal/credential"
 )
 
-// TestMatchTOTPVectors are RFC 6238 appendix B for SHA-1, of whose eight digits the last six are the code of six.
-func TestMatchTOTPVectors(t *testing.T) {
+// The vectors are RFC 6238 appendix B, SHA-1. The RFC prints eight digits; a code of six is the
+// last six of them.
+func TestMatchTOTP_MatchesRFC6238(t *testing.T) {
 	secret := []byte("12345678901234567890")
 	for _, v := range []struct {
 		unix int64
@@ -27,12 +28,12 @@ func TestMatchTOTPVectors(t *testing.T) {
 			}
 		}
 		if _, ok := credential.MatchTOTP(secret, fmt.Sprintf(" %s-%s\n", code[:3], code[3:]), time.Unix(v.unix, 0)); !ok {
-			t.Errorf("%s in groups was not taken", code)
+			t.Errorf("%s in groups was not accepted", code)
 		}
 	}
 	for _, typed := range []string{"", "00000", "0000000", "abcdef", "94287082"} {
 		if _, ok := credential.MatchTOTP(secret, typed, time.Unix(59, 0)); ok {
-			t.Errorf("%q was taken", typed)
+			t.Errorf("%q was accepted", typed)
 		}
 	}
 }

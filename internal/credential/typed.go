@@ -7,15 +7,18 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// maxTyped is the most bytes that are looked at: a key in full-width letters with a wide space between any two has 147.
+// maxTyped bounds an answer, in bytes. A key in full-width letters with a wide space between any
+// two has 147.
 const maxTyped = 256
 
-// Normalize returns the canonical form of what a person typed, or false if that cannot be an answer of this kind: 25
-// characters for a key, 8 or 6 digits for a code, 6 digits of an authenticator for a TOTP.
+// Normalize returns the canonical form of what a person typed: 25 characters for a key, 6 or 8
+// digits for a code, 6 digits of an authenticator for a TOTP. It returns false if typed cannot be
+// an answer of this kind, or has more than 256 bytes.
 //
-// Forgiven are case, spaces, hyphens and dashes of every sort, and invisible characters, which come with copying from
-// a mail; in a key O for 0 and I and L for 1 (Crockford's Base 32); and the full-width forms that an East Asian input
-// method types. None of it makes guessing easier: still only one canonical form is right.
+// Normalize ignores case, spaces, every kind of hyphen and dash, and the invisible characters that
+// come with copying from a mail. In a key it reads O as 0, and I and L as 1 (Crockford's Base 32).
+// It also reads the full-width forms that an East Asian input method types. This does not make
+// guessing easier: still one canonical form is right.
 func Normalize(kind tasks.Kind, typed string) (string, bool) {
 	if len(typed) > maxTyped {
 		return "", false
@@ -52,8 +55,8 @@ func validLength(kind tasks.Kind, n int) bool {
 	return false
 }
 
-// ignored says yes to space of every width, to dashes (Pd) and the minus sign, which is none, and to format
-// characters (Cf): soft hyphen, zero-width space, direction marks.
+// ignored reports true for spaces of every width, dashes (Pd), the minus sign, which is not in Pd,
+// and format characters (Cf): soft hyphen, zero-width space, direction marks.
 func ignored(r rune) bool {
 	return unicode.IsSpace(r) || unicode.In(r, unicode.Pd, unicode.Cf) || r == '\u2212'
 }

@@ -9,11 +9,11 @@ import (
 	"example.com/securemail/tasks"
 )
 
-func TestNormalize(t *testing.T) {
+func TestNormalize_ReturnsTheCanonicalAnswer(t *testing.T) {
 	const key = "0123456789ABCDEFGHJKMNPQR"
 	for _, c := range []struct {
 		kind        tasks.Kind
-		typed, want string // want is empty where the answer is none
+		typed, want string // want is empty for text that is not an answer
 	}{
 		{tasks.Key, key, key},
 		{tasks.Key, strings.ToLower(key), key},
@@ -50,7 +50,7 @@ func TestNormalize(t *testing.T) {
 		{tasks.Code, "O2345678", ""},
 		{tasks.Code, "+2345678", ""},
 		{tasks.Code, "1234.5678", ""},
-		{tasks.Code, "١٢٣٤٥٦٧٨", ""}, // Arabic-Indic: no client is known to type them into a code field
+		{tasks.Code, "١٢٣٤٥٦٧٨", ""}, // Arabic-Indic: no known client types them
 		{tasks.Code, "  - ", ""},
 		{tasks.TOTP, "123 456", "123456"},
 		{tasks.TOTP, "12345678", ""},
@@ -64,7 +64,7 @@ func TestNormalize(t *testing.T) {
 	}
 }
 
-// spellings are ways in which people write what they read.
+// spellings are ways in which people type a secret that they read.
 var spellings = map[string]func(shown string) string{
 	"as shown":     func(s string) string { return s },
 	"no groups":    func(s string) string { return strings.NewReplacer("-", "", " ", "").Replace(s) },
@@ -90,7 +90,7 @@ var lookalikes = []*strings.Replacer{
 	strings.NewReplacer("1", "l"),
 }
 
-func TestMatchForgivesSpelling(t *testing.T) {
+func TestMatch_AcceptsEverySpelling(t *testing.T) {
 	for i := range 200 {
 		for _, p := range []credential.Params{
 			{Kind: tasks.Key}, {Kind: tasks.Code}, {Kind: tasks.Code, Digits: 6},
@@ -114,7 +114,7 @@ func TestMatchForgivesSpelling(t *testing.T) {
 	}
 }
 
-func TestMatchRefusesTheRest(t *testing.T) {
+func TestMatch_RefusesOtherAnswers(t *testing.T) {
 	for _, kind := range []tasks.Kind{tasks.Key, tasks.Code} {
 		c := derive(t, ringKey, params(kind))
 		text, _ := credential.Normalize(kind, c.Display().Reveal())
@@ -141,11 +141,11 @@ func TestMatchRefusesTheRest(t *testing.T) {
 		t.Error("a TOTP matches its own secret")
 	}
 	if new(credential.Credential).Match("") {
-		t.Error("no credential matches nothing")
+		t.Error("the zero Credential matches an empty answer")
 	}
 }
 
-// Normalize of its own result is that result, which has the right length and is ASCII.
+// Normalize does not change its own result, which is ASCII and of at most 25 characters.
 func FuzzNormalize(f *testing.F) {
 	f.Add("key", "01234-56789-abcde-fghjk-mnpqr")
 	f.Add("code", "1234 5678")

@@ -9,9 +9,10 @@ import (
 	"time"
 )
 
-// The three verbs of Mailpit's HTTP API (github.com/axllent/mailpit, server/apiv1 and internal/storage/structs.go),
-// with its field names, defaults and order, so that scripts written for Mailpit work here. Not carried over: Checksums
-// and ListUnsubscribe. Nothing here marks a mail as read.
+// This file answers three requests of Mailpit's HTTP API (github.com/axllent/mailpit, server/apiv1
+// and internal/storage/structs.go), with Mailpit's field names, defaults and order. Scripts written
+// for Mailpit work here. The fields Checksums and ListUnsubscribe are missing. No request marks a
+// mail as read.
 
 const defaultLimit = 50
 
@@ -26,7 +27,7 @@ type apiList struct {
 	Messages       []apiSummary `json:"messages"`
 }
 
-// apiAddresses are the fields that a summary and a whole message share.
+// apiAddresses holds the fields that a summary and a whole message share.
 type apiAddresses struct {
 	ID        string
 	MessageID string
@@ -67,7 +68,8 @@ type apiPart struct {
 	Size        int // bytes
 }
 
-// apiMessages answers GET /api/v1/messages?start=0&limit=50, newest first; limit=0 is all.
+// apiMessages answers GET /api/v1/messages?start=0&limit=50 with the newest mail first. limit=0
+// means all.
 func (i inbox) apiMessages(w http.ResponseWriter, r *http.Request) {
 	messages := i.mailbox.newestFirst()
 	list := apiList{
@@ -90,7 +92,7 @@ func (i inbox) apiMessages(w http.ResponseWriter, r *http.Request) {
 	writeJSON(w, list)
 }
 
-// apiMessage answers GET /api/v1/message/{id}; the ID latest is the newest mail.
+// apiMessage answers GET /api/v1/message/{id}. The ID "latest" is the newest mail.
 func (i inbox) apiMessage(w http.ResponseWriter, r *http.Request) {
 	m := i.mailbox.find(r.PathValue("id"))
 	if m == nil {
@@ -112,7 +114,8 @@ func (i inbox) apiMessage(w http.ResponseWriter, r *http.Request) {
 	})
 }
 
-// apiRaw answers GET /api/v1/message/{id}/raw with the bytes that arrived; dl=1 makes them a download.
+// apiRaw answers GET /api/v1/message/{id}/raw with the bytes that arrived. dl=1 makes them a
+// download.
 func (i inbox) apiRaw(w http.ResponseWriter, r *http.Request) {
 	m := i.mailbox.find(r.PathValue("id"))
 	if m == nil {
@@ -138,7 +141,8 @@ func addressesOf(m *Message) apiAddresses {
 	return a
 }
 
-// addresses returns the addresses in a header field; an absent or unreadable field has none.
+// addresses returns the addresses in a header field. The list is empty if the field is missing or
+// cannot be parsed.
 func addresses(m *Message, field string) []*mail.Address {
 	list, err := m.Header.AddressList(field)
 	if err != nil {
@@ -155,13 +159,14 @@ func apiParts(parts []Part) []apiPart {
 	return list
 }
 
-// snippet returns the first words of the text on one line, 250 characters at most, as Mailpit does.
+// snippet returns the beginning of the text on one line, 250 characters at most, as Mailpit does.
 func snippet(m *Message) string {
 	runes := []rune(strings.Join(strings.Fields(m.Text), " "))
 	return string(runes[:min(len(runes), 250)])
 }
 
-// queryNumber returns a query parameter that is a number from 0 up; as in Mailpit, anything else is the fallback.
+// queryNumber returns a query parameter that is a number from 0 up. For anything else it returns
+// fallback, as Mailpit does.
 func queryNumber(r *http.Request, name string, fallback int) int {
 	n, err := strconv.Atoi(r.URL.Query().Get(name))
 	if err != nil || n < 0 {
@@ -172,5 +177,5 @@ func queryNumber(r *http.Request, name string, fallback int) int {
 
 func writeJSON(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(v) // only the client's going away can fail it
+	_ = json.NewEncoder(w).Encode(v) // fails only if the client disconnected
 }

@@ -8,8 +8,8 @@ import (
 	"testing"
 )
 
-// TestMailpitAPI reads the answers with the field names of Mailpit's own clients.
-func TestMailpitAPI(t *testing.T) {
+// The test reads the answers with the field names of Mailpit's own clients.
+func TestAPI_AnswersAsMailpit(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	if reply, body := get(t, env, "/api/v1/messages"); reply.Header.Get("Content-Type") != "application/json" ||
@@ -89,7 +89,7 @@ func TestMailpitAPI(t *testing.T) {
 	}
 }
 
-func TestMailpitPaging(t *testing.T) {
+func TestAPI_PagesAsMailpit(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	c := login(t, env, "submission")

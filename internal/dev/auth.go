@@ -10,7 +10,7 @@ import (
 
 const username = "dev"
 
-// credentials are the one login that both ports accept.
+// credentials is the only login that the two ports accept.
 type credentials struct {
 	username string
 	password secret.String
@@ -25,8 +25,8 @@ func (c credentials) check(username, password string) error {
 	return nil
 }
 
-// loginServer is the server's side of AUTH LOGIN (draft-murchison-sasl-login: obsolete, and still everywhere). go-sasl
-// has the client's side only.
+// loginServer is the server side of AUTH LOGIN (draft-murchison-sasl-login, obsolete but still
+// common). go-sasl has only the client side.
 type loginServer struct {
 	authenticate func(username, password string) error
 	username     []byte

@@ -13,14 +13,15 @@ import (
 	"time"
 )
 
-// serverName is what the certificate carries besides the loopback addresses.
+// serverName is the name in the certificate, besides the loopback addresses.
 const serverName = "localhost"
 
-// certificateLife is longer than anyone leaves a development environment running.
+// certificateLife is longer than anybody keeps a development environment running.
 const certificateLife = 90 * 24 * time.Hour
 
-// newCertificate makes a certification authority, has it sign one server certificate, and forgets the authority's key:
-// nothing can ever be signed with it again, so trusting the returned pool trusts that one certificate.
+// newCertificate creates a certification authority and lets it sign one server certificate. It then
+// drops the key of the authority, so a client that trusts the returned pool trusts only this
+// certificate.
 func newCertificate() (tls.Certificate, *x509.CertPool, error) {
 	caKey, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {

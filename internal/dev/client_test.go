@@ -13,7 +13,7 @@ import (
 	"example.com/securemail/internal/dev"
 )
 
-// connect returns a client that has verified the certificate and is inside TLS.
+// connect returns a client that has verified the certificate and speaks TLS.
 func connect(t testing.TB, env *dev.Env, port string) *smtp.Client {
 	t.Helper()
 	config := &tls.Config{RootCAs: env.RootCAs(), ServerName: env.ServerName()}
@@ -44,7 +44,7 @@ func connect(t testing.TB, env *dev.Env, port string) *smtp.Client {
 	return c
 }
 
-// login returns a client that may send.
+// login returns a client that is logged in.
 func login(t testing.TB, env *dev.Env, port string) *smtp.Client {
 	t.Helper()
 	c := connect(t, env, port)
@@ -54,7 +54,7 @@ func login(t testing.TB, env *dev.Env, port string) *smtp.Client {
 	return c
 }
 
-// envelope gives the envelope, begin also DATA.
+// envelope logs in and sends the envelope. begin also sends DATA.
 func envelope(t testing.TB, c *smtp.Client, to string) *smtp.Client {
 	t.Helper()
 	if err := c.Mail("worker@example.org"); err != nil {
@@ -75,7 +75,7 @@ func begin(t testing.TB, c *smtp.Client, to string) *smtp.Client {
 	return c
 }
 
-// write writes as it is, past what net/smtp and net/textproto would add.
+// write writes s unchanged, without what net/smtp and net/textproto would add.
 func write(t testing.TB, c *smtp.Client, s string) {
 	t.Helper()
 	if _, err := c.Text.W.WriteString(s); err != nil {
@@ -86,7 +86,7 @@ func write(t testing.TB, c *smtp.Client, s string) {
 	}
 }
 
-// send sends one mail and returns what the server had against it.
+// send sends one mail and returns the server's refusal, if any.
 func send(c *smtp.Client, to, message string) error {
 	if err := c.Mail("worker@example.org"); err != nil {
 		return err

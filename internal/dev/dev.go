@@ -1,26 +1,34 @@
-// Package dev runs, inside this process and on loopback only, everything a worker needs: a Redis, a submission server
-// and an inbox to look at what was mailed. Nothing has to be installed, and nothing leaves the machine.
+// Package dev runs everything that a worker needs inside this process: a Redis, a submission server
+// and an inbox that shows the mails. All of it listens on loopback only. Nothing has to be
+// installed, and nothing leaves the machine.
 //
-// Begin with [Start]; it returns an [Env] that says where everything listens and what the worker needs to trust and log in.
+// [Start] returns an [Env], which has the addresses of the servers, and the certificates and the
+// login that a worker needs.
 //
-//   - Redis is miniredis. It keeps all data in memory and forgets it at [Env.Close].
-//   - The submission server speaks TLS from the first byte on one port (RFC 8314 section 3.3, as on port 465) and
-//     STARTTLS on the other (RFC 3207, as on port 587), and takes no mail before AUTH PLAIN or LOGIN inside TLS.
-//     Its certificate comes from a certification authority that lives only as long as the Env, so that the client's
-//     checks stay switched on. It delivers nothing: every mail ends in the inbox.
-//   - The inbox is a web page, and answers three verbs of Mailpit's HTTP API for scripts.
+//   - Redis is miniredis. It keeps all data in memory until [Env.Close].
+//   - The submission server speaks TLS from the first byte on one port (RFC 8314 section 3.3, as on
+//     port 465) and STARTTLS on the other (RFC 3207, as on port 587). It accepts no mail before
+//     AUTH PLAIN or LOGIN inside TLS. A certification authority that lives only as long as the Env
+//     signs its certificate, so a client can verify it. The server delivers nothing: every mail
+//     goes to the inbox.
+//   - The inbox is a web page. For scripts it answers three requests of Mailpit's HTTP API.
 //
-// The recipient's address can choose a failure, for every mail to it, by what follows the last plus sign of its local part:
+// A tag in the recipient's address chooses a failure for every mail to that address. The tag is the
+// part of the local part after the last plus sign:
 //
-//	user+451@, user+550@, ...  RCPT is answered with that reply code (the codes: 421 450 451 452 454 530 535 550 551
-//	                           552 553 554 556); 421 also ends the connection, as RFC 5321 section 3.8 wants
-//	user+drop@                 the mail is taken and kept, and the connection ends without a reply to the final dot
+//	user+451@, user+550@, ...  RCPT is answered with that reply code; the codes are 421 450 451 452
+//	                           454 530 535 550 551 552 553 554 556; 421 also ends the connection,
+//	                           as RFC 5321 section 3.8 requires
+//	user+drop@                 the mail is kept, and the connection ends without a reply to the dot
 //	user+timeout@              the final dot is never answered, and the mail is not kept
 //	user+slow@                 the mail is kept, and the final dot is answered after 3 seconds
 //
-// +drop and +timeout look the same to a client, and one mail arrived while the other did not: the two ends of the case
-// that SMTP cannot tell apart. 535 (authentication failed) comes at RCPT too, because before it the server does not
-// know the recipient; it is what a client sees whose login is withdrawn in the middle of a session. A later AUTH succeeds.
+// With +drop and +timeout a client gets no reply to the final dot, so it cannot tell whether the
+// mail arrived. With +drop it did, with +timeout it did not.
+//
+// The server answers 535 (authentication failed) at RCPT, because it learns the recipient only
+// then. A client sees the same when its login is revoked in the middle of a session. A later AUTH
+// succeeds.
 package dev
 
 import (
@@ -33,7 +41,7 @@ import (
 	"example.com/securemail/internal/secret"
 )
 
-// The addresses that are tried first when [Options] names none.
+// The addresses that Start tries first if [Options] has none.
 const (
 	defaultRedisAddr      = "127.0.0.1:6379"
 	defaultSMTPSAddr      = "127.0.0.1:1465"
@@ -41,9 +49,9 @@ const (
 	defaultInboxAddr      = "127.0.0.1:8025"
 )
 
-// Options says where to listen. Each is host:port with a loopback host; port 0 takes any free port. An empty one is
-// the default address or, if its port is taken, the next free port above it. An address given here that is taken is
-// an error.
+// Options has the addresses to listen on. Each is host:port with a loopback host; port 0 means any
+// free port. An empty address means the default one or, if its port is in use, the next free port
+// above it.
 type Options struct {
 	RedisAddr      string // default 127.0.0.1:6379
 	SMTPSAddr      string // submission with implicit TLS; default 127.0.0.1:1465
@@ -51,7 +59,7 @@ type Options struct {
 	InboxAddr      string // the inbox page and its API over HTTP; default 127.0.0.1:8025
 }
 
-// Env is a running environment. Its methods may be called from any goroutine.
+// Env is a running environment. It is safe for concurrent use.
 type Env struct {
 	redis             *redisServer
 	smtps, submission *submissionServer
@@ -64,8 +72,9 @@ type Env struct {
 	closeErr  error
 }
 
-// Start starts all servers. The context bounds the start only: a worker that drains after a signal still needs its
-// Redis, so what Start started runs until [Env.Close]. On an error nothing is left running.
+// Start starts all servers. They run until [Env.Close]. ctx bounds only the start, because a worker
+// that finishes its mails after a signal still needs Redis. Start fails if an address is not on
+// loopback, or is in use. On an error nothing is left running.
 func Start(ctx context.Context, o Options) (*Env, error) {
 	cert, roots, err := newCertificate()
 	if err != nil {
@@ -78,8 +87,9 @@ func Start(ctx context.Context, o Options) (*Env, error) {
 	return e, nil
 }
 
-// Close stops every server, drops every connection, and returns when every goroutine has ended. Closing again does
-// nothing. Close the clients of the embedded Redis first: a call under way gets an error.
+// Close stops every server, drops every connection, and returns when every goroutine has ended.
+// Calls of Redis that are running get an error, so close the clients of the embedded Redis first. A
+// second Close does nothing.
 func (e *Env) Close() error {
 	e.closeOnce.Do(func() {
 		if e.smtps != nil {
@@ -98,36 +108,39 @@ func (e *Env) Close() error {
 	return e.closeErr
 }
 
-// RedisAddr returns the host:port of the embedded Redis. It asks for no password.
+// RedisAddr returns the host:port of the embedded Redis, which needs no password.
 func (e *Env) RedisAddr() string { return e.redis.addr }
 
 // SMTPSAddr returns the host:port of the submission server that speaks TLS from the first byte.
 func (e *Env) SMTPSAddr() string { return e.smtps.addr() }
 
-// SubmissionAddr returns the host:port of the submission server that wants STARTTLS.
+// SubmissionAddr returns the host:port of the submission server that requires STARTTLS.
 func (e *Env) SubmissionAddr() string { return e.submission.addr() }
 
-// InboxURL returns the URL of the inbox page, without a slash at its end.
+// InboxURL returns the URL of the inbox page, without a trailing slash.
 func (e *Env) InboxURL() string { return "http://" + e.inbox.addr() }
 
-// ServerName returns the name in the certificate of both submission servers. It also carries 127.0.0.1 and ::1.
+// ServerName returns the name in the certificate of the submission servers. The certificate also
+// has 127.0.0.1 and ::1.
 func (e *Env) ServerName() string { return serverName }
 
-// RootCAs returns what a client must trust to accept that certificate.
+// RootCAs returns the authority that signed the certificate of the submission servers, for a client
+// to trust.
 func (e *Env) RootCAs() *x509.CertPool { return e.roots.Clone() }
 
-// Username returns the user name for AUTH on both submission servers.
+// Username returns the user name for AUTH on the submission servers.
 func (e *Env) Username() string { return username }
 
-// Password returns the password for AUTH, which is new at every start.
+// Password returns the password for AUTH. It is new at every start.
 func (e *Env) Password() secret.String { return e.password }
 
-// Messages returns what arrived, oldest first: at most the newest 1,000 mails. Their contents are shared and must not
-// be changed.
+// Messages returns the mails in the inbox, oldest first. The inbox keeps the newest 1,000. Callers
+// share the contents and must not change them.
 func (e *Env) Messages() []Message { return e.mailbox.all() }
 
-// Wait returns the oldest kept mail for which match reports true, and waits for it to arrive until ctx ends. It may
-// ask match about the same mail more than once.
+// Wait returns the oldest mail in the inbox for which match reports true. If there is none, Wait
+// waits for one until ctx ends, and then returns the error of ctx. Wait may call match several
+// times for the same mail.
 func (e *Env) Wait(ctx context.Context, match func(Message) bool) (Message, error) {
 	return e.mailbox.wait(ctx, match)
 }

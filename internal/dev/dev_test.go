@@ -19,7 +19,7 @@ import (
 // TestMain fails when any test leaves a goroutine behind.
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// anyPorts lets tests run beside each other and beside a real environment.
+// anyPorts lets tests run in parallel, and beside a real environment.
 var anyPorts = dev.Options{
 	RedisAddr: "127.0.0.1:0", SMTPSAddr: "127.0.0.1:0", SubmissionAddr: "127.0.0.1:0", InboxAddr: "127.0.0.1:0",
 }
@@ -38,14 +38,14 @@ func start(t testing.TB) *dev.Env {
 	return env
 }
 
-// within bounds what waits for a condition.
+// within returns a context that ends after d.
 func within(t testing.TB, d time.Duration) context.Context {
 	ctx, cancel := context.WithTimeout(context.Background(), d)
 	t.Cleanup(cancel)
 	return ctx
 }
 
-func TestRedisKeysExpire(t *testing.T) {
+func TestRedis_ExpiresKeys(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	client := redis.NewClient(&redis.Options{Addr: env.RedisAddr()})
@@ -76,8 +76,8 @@ func TestRedisKeysExpire(t *testing.T) {
 	}
 }
 
-// TestCloseWhileRedisRuns: with miniredis's own Close alone, a running INFO uses a server that is gone.
-func TestCloseWhileRedisRuns(t *testing.T) {
+// With miniredis's own Close alone, a running INFO would use a server that is gone.
+func TestClose_EndsRunningRedisCommands(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	client := redis.NewClient(&redis.Options{Addr: env.RedisAddr(), MaxRetries: -1})
@@ -109,7 +109,7 @@ func TestCloseWhileRedisRuns(t *testing.T) {
 	}
 }
 
-func TestDefaultPortTakenUsesTheNext(t *testing.T) {
+func TestStart_UsesTheNextPortIfTheDefaultIsInUse(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		standard string
@@ -125,7 +125,8 @@ func TestDefaultPortTakenUsesTheNext(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			if l, err := net.Listen("tcp", c.standard); err == nil { // on an error it is taken already, which does as well
+			// On an error the port is in use already, which is fine too.
+			if l, err := net.Listen("tcp", c.standard); err == nil {
 				defer l.Close()
 			}
 			o := anyPorts
@@ -147,13 +148,13 @@ func TestDefaultPortTakenUsesTheNext(t *testing.T) {
 	}
 }
 
-func TestStartRefuses(t *testing.T) {
+func TestStart_RefusesInvalidAddresses(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { taken.Close() }) // not before the parallel tests below have ended
+	t.Cleanup(func() { taken.Close() }) // after the parallel tests below have ended
 	options := map[string]func(addr string) dev.Options{
 		"redis":      func(a string) dev.Options { o := anyPorts; o.RedisAddr = a; return o },
 		"smtps":      func(a string) dev.Options { o := anyPorts; o.SMTPSAddr = a; return o },
@@ -180,7 +181,7 @@ func TestStartRefuses(t *testing.T) {
 	}
 }
 
-func TestWait(t *testing.T) {
+func TestWait_ReturnsTheFirstMatchingMail(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	ctx, cancel := context.WithCancel(context.Background())
@@ -204,8 +205,8 @@ func TestWait(t *testing.T) {
 	}
 }
 
-// TestCloseEndsEveryGoroutine closes with a client at every stage that could hold a goroutine.
-func TestCloseEndsEveryGoroutine(t *testing.T) {
+// At Close, there is a client in every state that could keep a goroutine running.
+func TestClose_EndsEveryGoroutine(t *testing.T) {
 	before := goleak.IgnoreCurrent()
 	env := start(t)
 	var conns []net.Conn
@@ -218,7 +219,7 @@ func TestCloseEndsEveryGoroutine(t *testing.T) {
 		return conn
 	}
 	for _, addr := range []string{env.RedisAddr(), env.SMTPSAddr(), env.SubmissionAddr(), strings.TrimPrefix(env.InboxURL(), "http://")} {
-		dial(addr) // says nothing, not even a TLS hello
+		dial(addr) // sends nothing, not even a TLS hello
 	}
 	fmt.Fprint(dial(env.RedisAddr()), "*3\r\n$5\r\nBLPOP\r\n$5\r\nnever\r\n$1\r\n0\r\n")
 	fmt.Fprint(dial(env.RedisAddr()), "*2\r\n$9\r\nSUBSCRIBE\r\n$5\r\nnever\r\n")

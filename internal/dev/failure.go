@@ -8,9 +8,10 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// failure is what a recipient's address can ask for: a refusal at RCPT or, without one, misbehaviour at the final dot.
+// failure is a failure that an address can choose: a refusal at RCPT or, if refusal is nil, a
+// failure at the final dot.
 type failure struct {
-	tag     string // what follows the last plus sign of the local part
+	tag     string // follows the last plus sign of the local part
 	effect  string // for the inbox page
 	refusal *smtp.SMTPError
 }
@@ -21,7 +22,8 @@ const (
 	tagSlow    = "slow"
 )
 
-// failures lists every choice. Codes and texts: RFC 5321 section 4.2.3, RFC 3463, RFC 4954 section 6, RFC 7505 (556).
+// failures returns every failure. The codes and texts are those of RFC 5321 section 4.2.3, RFC
+// 3463, RFC 4954 section 6, and RFC 7505 for 556.
 func failures() []failure {
 	refuse := func(code, class, subject, detail int, text string) failure {
 		return failure{
@@ -31,13 +33,13 @@ func failures() []failure {
 		}
 	}
 	return []failure{
-		{tag: tagDrop, effect: "Taken, then the connection drops instead of a reply"},
+		{tag: tagDrop, effect: "Accepted, then the connection drops without a reply"},
 		{tag: tagTimeout, effect: "The final dot is never answered, and nothing arrives"},
-		{tag: tagSlow, effect: "Taken, and answered after 3 seconds"},
+		{tag: tagSlow, effect: "Accepted; the reply comes after 3 seconds"},
 		refuse(421, 4, 3, 2, "Service not available, closing connection"),
-		refuse(450, 4, 2, 1, "Mailbox unavailable for now"),
+		refuse(450, 4, 2, 1, "Mailbox temporarily unavailable"),
 		refuse(451, 4, 3, 0, "Local error in processing"),
-		refuse(452, 4, 2, 2, "Mailbox full for now"),
+		refuse(452, 4, 2, 2, "Mailbox temporarily full"),
 		refuse(454, 4, 7, 0, "Temporary authentication failure"),
 		refuse(530, 5, 7, 0, "Authentication required"),
 		refuse(535, 5, 7, 8, "Authentication credentials invalid"),
@@ -50,7 +52,8 @@ func failures() []failure {
 	}
 }
 
-// chosenFailure returns what the address asks for; any other tag, or none, is the zero failure.
+// chosenFailure returns the failure that the address chooses. Without a tag, or with an unknown
+// one, it is the zero failure.
 func chosenFailure(address string) failure {
 	local := address[:max(0, strings.LastIndexByte(address, '@'))]
 	tag := strings.ToLower(local[strings.LastIndexByte(local, '+')+1:])

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-func TestRefusalsByRecipient(t *testing.T) {
+func TestSubmission_RefusesTheRecipientsThatAskForIt(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	for _, port := range []string{"smtps", "submission"} {
 		c := login(t, env, port)
 		for _, code := range []int{450, 451, 452, 454, 530, 535, 550, 551, 552, 553, 554, 556} {
-			for range 2 { // every mail to that address, not only the first
+			for range 2 { // the failure is for every mail to that address
 				err := send(c, fmt.Sprintf("a.b+c+%d@example.com", code), "Subject: x\r\n\r\n")
 				var reply *textproto.Error
 				if !errors.As(err, &reply) || reply.Code != code {
@@ -37,14 +37,15 @@ func TestRefusalsByRecipient(t *testing.T) {
 	}
 }
 
-func Test421EndsTheConnection(t *testing.T) {
+func TestSubmission_EndsTheConnectionAfter421(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	c := login(t, env, "smtps")
 	if err := c.Mail("worker@example.org"); err != nil {
 		t.Fatal(err)
 	}
-	write(t, c, "RCPT TO:<alice+421@example.com>\r\nDATA\r\nQUIT\r\n") // pipelined: the reply must survive it
+	// The reply must arrive although the commands are pipelined.
+	write(t, c, "RCPT TO:<alice+421@example.com>\r\nDATA\r\nQUIT\r\n")
 	if line, err := c.Text.ReadLine(); err != nil || !strings.HasPrefix(line, "421 4.3.2 ") {
 		t.Errorf("got %q, %v, want 421 4.3.2", line, err)
 	}
@@ -53,7 +54,7 @@ func Test421EndsTheConnection(t *testing.T) {
 	}
 }
 
-func TestDropKeepsTheMailAndSaysNothing(t *testing.T) {
+func TestSubmission_DropKeepsTheMailAndDoesNotReply(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	for i, port := range []string{"smtps", "submission"} {
@@ -67,7 +68,7 @@ func TestDropKeepsTheMailAndSaysNothing(t *testing.T) {
 	}
 }
 
-func TestTimeoutNeverAnswers(t *testing.T) {
+func TestSubmission_TimeoutNeverAnswers(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	for _, port := range []string{"smtps", "submission"} {
@@ -94,7 +95,7 @@ func TestTimeoutNeverAnswers(t *testing.T) {
 	}
 }
 
-func TestSlowAnswersLate(t *testing.T) {
+func TestSubmission_SlowAnswersLate(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	c := begin(t, login(t, env, "submission"), "alice+slow@example.com")

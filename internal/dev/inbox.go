@@ -19,8 +19,8 @@ type inboxServer struct {
 	conns    sync.WaitGroup
 }
 
-// inbox answers the requests; what it shows is secret and hostile at once: live credentials, in mails that anyone on
-// this machine could have made up.
+// inbox answers the requests. Its mails are secret, because they hold live credentials, and not
+// trusted, because any program on this machine could have sent them.
 type inbox struct {
 	mailbox                      *mailbox
 	redisAddr, smtps, submission string
@@ -36,7 +36,8 @@ func startInbox(l net.Listener, i inbox) *inboxServer {
 		IdleTimeout:       time.Minute,
 		MaxHeaderBytes:    16 << 10,
 		ErrorLog:          log.New(io.Discard, "", 0),
-		// http.Server's Close drops connections without waiting for their goroutines; their states tell when they end.
+		// Close of http.Server drops connections without waiting for their goroutines. Their states
+		// tell when they end.
 		ConnState: func(_ net.Conn, state http.ConnState) {
 			switch state {
 			case http.StateNew:
@@ -46,7 +47,7 @@ func startInbox(l net.Listener, i inbox) *inboxServer {
 			}
 		},
 	}
-	s.serving.Go(func() { _ = s.server.Serve(l) }) // its only error is that the listener was closed
+	s.serving.Go(func() { _ = s.server.Serve(l) }) // the only error is that the listener was closed
 	return s
 }
 
@@ -73,9 +74,9 @@ func (i inbox) routes() *http.ServeMux {
 	return mux
 }
 
-// guard lets through what a person or a script on this machine asks for, and sets the headers that hold for every
-// answer. A name other than a loopback one in Host means that a web page elsewhere had its own name resolved to this
-// machine (DNS rebinding) in order to read the mails.
+// guard sets the headers of every response, and refuses requests that do not come from a person or
+// a script on this machine. If Host is not a loopback name, a web page elsewhere has its own name
+// resolve to this machine, in order to read the mails (DNS rebinding).
 func guard(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -101,7 +102,7 @@ func guard(next http.Handler) http.Handler {
 func isLoopbackHost(hostport string) bool {
 	host, _, err := net.SplitHostPort(hostport)
 	if err != nil {
-		host = strings.Trim(hostport, "[]") // port 80 goes without saying
+		host = strings.Trim(hostport, "[]") // without a port, which means 80
 	}
 	ip := net.ParseIP(host)
 	return host == "localhost" || ip != nil && ip.IsLoopback()

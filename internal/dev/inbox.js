@@ -1,5 +1,5 @@
 "use strict";
-// Asks every second whether a newer mail is there, and puts the new list in the place of the old one.
+// Asks every second for newer mails, and replaces the list if there are any.
 const news = document.getElementById("news");
 let list = document.getElementById("list");
 
@@ -10,7 +10,7 @@ async function refresh() {
   if (reply.status !== 200) return;
   const fresh = new DOMParser().parseFromString(await reply.text(), "text/html").getElementById("list");
   const focused = list.contains(document.activeElement) ? document.activeElement.getAttribute("href") : null;
-  if (document.body.classList.contains("empty")) return location.reload(); // all of the page says that there is none
+  if (document.body.classList.contains("empty")) return location.reload(); // the whole page says that the inbox is empty
   list.replaceWith(fresh);
   list = fresh;
   if (focused !== null) list.querySelector(`a[href="${CSS.escape(focused)}"]`)?.focus();
@@ -22,7 +22,7 @@ async function follow() {
     await refresh();
     document.body.classList.remove("lost");
   } catch {
-    document.body.classList.add("lost"); // the environment was stopped; it may come back
+    document.body.classList.add("lost"); // the environment was stopped; it may start again
   }
   setTimeout(follow, 1000);
 }

@@ -13,7 +13,7 @@ import (
 	"example.com/securemail/internal/dev"
 )
 
-// get asks the inbox and returns the answer and its body.
+// get requests path from the inbox and returns the response and its body.
 func get(t testing.TB, env *dev.Env, path string) (*http.Response, string) {
 	t.Helper()
 	request, err := http.NewRequest(http.MethodGet, env.InboxURL()+path, nil)
@@ -38,11 +38,11 @@ func do(t testing.TB, request *http.Request) (*http.Response, string) {
 	return reply, string(body)
 }
 
-func TestEmptyInboxSaysWhatToType(t *testing.T) {
+func TestInbox_SaysWhatToRunWhileEmpty(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	reply, body := get(t, env, "/")
-	// This Redis is not where enqueue looks by itself, so the command says where it is.
+	// This Redis is not at enqueue's default address, so the command names its address.
 	want := "go run ./cmd/enqueue key alice@example.com --wait --redis redis://" + env.RedisAddr()
 	if reply.StatusCode != 200 || !strings.Contains(body, want) {
 		t.Errorf("got %s, want a page with %q", reply.Status, want)
@@ -57,7 +57,7 @@ func TestEmptyInboxSaysWhatToType(t *testing.T) {
 	}
 }
 
-func TestPagesShowTheMail(t *testing.T) {
+func TestInbox_ShowsTheMail(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	first := deliver(t, env, "Subject: first\r\n\r\nx\r\n")
@@ -97,8 +97,8 @@ func TestPagesShowTheMail(t *testing.T) {
 	}
 }
 
-// TestHostileMail: whatever field holds markup, no page holds it unescaped, and the HTML body is shut in.
-func TestHostileMail(t *testing.T) {
+// Every page escapes markup in every field, and the policy of the HTML body allows nothing.
+func TestInbox_EscapesAHostileMail(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	const evil = `"><script>alert(1)</script><img src=x onerror=alert(2)>`
@@ -142,7 +142,7 @@ func TestHostileMail(t *testing.T) {
 	}
 }
 
-func TestPartsAreServed(t *testing.T) {
+func TestInbox_ServesParts(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	m := deliver(t, env, related)
@@ -160,7 +160,7 @@ func TestPartsAreServed(t *testing.T) {
 	}
 }
 
-func TestHeadersOnEveryAnswer(t *testing.T) {
+func TestInbox_SetsHeadersOnEveryResponse(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	m := deliver(t, env, related)
@@ -182,7 +182,7 @@ func TestHeadersOnEveryAnswer(t *testing.T) {
 	}
 }
 
-func TestOnlyLoopbackHostsAndReading(t *testing.T) {
+func TestInbox_RefusesOtherHostsAndMethods(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(env.InboxURL(), "http://"))

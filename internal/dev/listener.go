@@ -5,8 +5,9 @@ import (
 	"sync"
 )
 
-// trackedListener is a listener whose Close also closes every connection that it accepted, at whatever stage that is:
-// go-smtp knows a connection only after its first steps, and closing TLS politely can wait for a silent peer.
+// trackedListener is a listener whose Close also closes every connection that it accepted, in
+// whatever state it is. go-smtp does not know a connection at its beginning, and a proper close of
+// TLS can wait for a silent peer.
 type trackedListener struct {
 	net.Listener
 	mu     sync.Mutex
@@ -47,7 +48,7 @@ func (l *trackedListener) Close() error {
 	}
 	l.closed = true
 	for conn := range l.open {
-		_ = conn.Conn.Close() // it is being abandoned
+		_ = conn.Conn.Close() // an error has no consequence
 	}
 	return l.Listener.Close()
 }

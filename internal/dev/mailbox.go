@@ -7,14 +7,14 @@ import (
 	"sync"
 )
 
-// maxMessages is how many mails the mailbox keeps; older ones go.
+// maxMessages is how many mails the mailbox keeps. It drops older ones.
 const maxMessages = 1000
 
-// mailbox keeps the newest mails in memory and wakes whoever waits for one.
+// mailbox keeps the newest mails in memory, and wakes the callers of wait.
 type mailbox struct {
 	mu       sync.Mutex
-	messages []*Message    // oldest first; a Message in here never changes
-	arrived  chan struct{} // closed, and replaced, at every arrival
+	messages []*Message    // oldest first; they never change
+	arrived  chan struct{} // closed and replaced when a mail arrives
 }
 
 func newMailbox() *mailbox { return &mailbox{arrived: make(chan struct{})} }
@@ -30,7 +30,7 @@ func (b *mailbox) add(m *Message) {
 	b.arrived = make(chan struct{})
 }
 
-// snapshot returns what is there, and a channel that closes when there is more.
+// snapshot returns the mails, and a channel that closes when another arrives.
 func (b *mailbox) snapshot() ([]*Message, <-chan struct{}) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -46,14 +46,15 @@ func (b *mailbox) all() []Message {
 	return all
 }
 
-// newestFirst returns what is there in the order in which people and Mailpit's API look at it.
+// newestFirst returns the mails in the order of the page and of Mailpit's API.
 func (b *mailbox) newestFirst() []*Message {
 	messages, _ := b.snapshot()
 	slices.Reverse(messages)
 	return messages
 }
 
-// find returns the mail with that ID, or the newest for the ID "latest" (Mailpit's word), or nil.
+// find returns the mail with the given ID, or nil. The ID "latest" is the newest mail, as in
+// Mailpit.
 func (b *mailbox) find(id string) *Message {
 	messages := b.newestFirst()
 	i := slices.IndexFunc(messages, func(m *Message) bool { return id == "latest" || m.ID == id })
@@ -74,7 +75,7 @@ func (b *mailbox) wait(ctx context.Context, match func(Message) bool) (Message, 
 		select {
 		case <-arrived:
 		case <-ctx.Done():
-			return Message{}, fmt.Errorf("dev: none of the %d mails in the inbox is the one waited for: %w", len(messages), ctx.Err())
+			return Message{}, fmt.Errorf("dev: none of the %d mails in the inbox matches: %w", len(messages), ctx.Err())
 		}
 	}
 }

@@ -15,44 +15,45 @@ import (
 	"time"
 )
 
-// A hostile message could nest or split itself without end.
+// Bounds for a hostile message.
 const (
 	maxDepth = 10
 	maxParts = 200
 )
 
-// Message is one mail as it arrived for one recipient, and what its bytes say when read as RFC 5322 and MIME.
+// Message is one mail as it arrived for one recipient, and its content, parsed as RFC 5322 and
+// MIME.
 type Message struct {
-	ID         string // random, chosen here
+	ID         string // random; not that of the task
 	Received   time.Time
 	Port       string // "smtps" (implicit TLS) or "submission" (STARTTLS)
 	TLSVersion string // as crypto/tls names it: "TLS 1.3"
-	From, To   string // the envelope: the return path, and the recipient
-	Raw        []byte // what came between DATA and the final dot, without dot-stuffing
+	From, To   string // of the envelope: the return path and the recipient
+	Raw        []byte // the bytes between DATA and the final dot, without dot-stuffing
 
 	Header      mail.Header
 	Subject     string // decoded
-	MessageID   string // without its angle brackets
-	Text, HTML  string // the first body of either kind, decoded
-	Inline      []Part // parts that the HTML refers to by Content-ID, and others meant to be shown
+	MessageID   string // without angle brackets
+	Text, HTML  string // the first body of each type, decoded
+	Inline      []Part // parts with a Content-ID, and others to be shown in the mail
 	Attachments []Part
-	Defect      string // what is wrong with the form of the message, or ""; the fields above hold what could be read
+	Defect      string // why the message is malformed, or ""; the rest is parsed as far as possible
 }
 
 // Part is one decoded part of a message that is not its text.
 type Part struct {
-	ID          string // its place in the message, from "1"
+	ID          string // its number in the message, from "1"
 	FileName    string
 	ContentType string // type/subtype, lower case
-	ContentID   string // without its angle brackets
+	ContentID   string // without angle brackets
 	Content     []byte
 }
 
-// parse reads raw as far as it can.
+// parse parses raw as far as possible.
 func parse(raw []byte) *Message {
 	m := &Message{Raw: raw}
 	if err := m.read(); err != nil {
-		m.Defect = strings.ToValidUTF8(err.Error(), "\uFFFD") // it quotes the message
+		m.Defect = strings.ToValidUTF8(err.Error(), "\uFFFD") // the error quotes the message
 	}
 	return m
 }
@@ -75,8 +76,9 @@ type parser struct {
 	parts   int
 }
 
-// part files one part, or every part within it. header looks up a header field; related tells that the part stands in a
-// multipart/related (RFC 2387), among the images that an HTML body shows.
+// part adds one part, or every part within it, to the message. header returns the value of a header
+// field. related says that the part is in a multipart/related (RFC 2387), beside an HTML body that
+// shows it.
 func (p *parser) part(header func(string) string, body io.Reader, depth int, related bool) error {
 	kind, params, err := mime.ParseMediaType(header("Content-Type"))
 	if err != nil {
@@ -89,7 +91,8 @@ func (p *parser) part(header func(string) string, body io.Reader, depth int, rel
 	if err != nil {
 		err = fmt.Errorf("part %d (%s) cannot be decoded: %w", p.parts+1, kind, err)
 	}
-	disposition, dispositionParams, _ := mime.ParseMediaType(header("Content-Disposition")) // absent or odd: judged by the rest
+	// Without a valid disposition, the other properties of the part decide.
+	disposition, dispositionParams, _ := mime.ParseMediaType(header("Content-Disposition"))
 	name := dispositionParams["filename"]
 	if name == "" {
 		name = params["name"]
@@ -117,13 +120,13 @@ func (p *parser) multipart(r *multipart.Reader, depth int, related bool) error {
 	}
 	var defects error
 	for {
-		// Raw, because NextPart would decode quoted-printable and hide that it did.
+		// NextPart would decode quoted-printable itself and remove the field that says so.
 		part, err := r.NextRawPart()
 		if err == io.EOF {
 			return defects
 		}
 		if err != nil {
-			return errors.Join(defects, fmt.Errorf("parts cannot be told apart: %w", err))
+			return errors.Join(defects, fmt.Errorf("parts cannot be separated: %w", err))
 		}
 		if p.parts >= maxParts {
 			return errors.Join(defects, fmt.Errorf("more than %d parts", maxParts))
@@ -143,7 +146,7 @@ func decodeTransfer(encoding string, body io.Reader) io.Reader {
 	}
 }
 
-// decodeWords decodes RFC 2047 encoded words, and returns what it cannot decode as it is.
+// decodeWords decodes RFC 2047 encoded words. It returns s unchanged if that fails.
 func decodeWords(s string) string {
 	decoded, err := new(mime.WordDecoder).DecodeHeader(s)
 	if err != nil {

@@ -10,7 +10,7 @@ import (
 	"example.com/securemail/internal/dev"
 )
 
-// related is a mail as an authenticator's set-up is: text and HTML with an inline image, and attachments.
+// related has the structure of a TOTP mail: text and HTML with an inline image, and attachments.
 const related = "From: =?utf-8?q?Caf=C3=A9?= <no-reply@example.org>\r\n" +
 	"To: Alice <alice@example.com>, bob@example.com\r\n" +
 	"Reply-To: help@example.org\r\n" +
@@ -42,7 +42,7 @@ func deliver(t testing.TB, env *dev.Env, message string) dev.Message {
 	return messages[len(messages)-1]
 }
 
-func TestPartsAreToldApart(t *testing.T) {
+func TestParse_SeparatesTheParts(t *testing.T) {
 	t.Parallel()
 	m := deliver(t, start(t), related)
 	if m.Defect != "" {
@@ -69,7 +69,7 @@ func TestPartsAreToldApart(t *testing.T) {
 	}
 }
 
-func TestDefectsAreSaid(t *testing.T) {
+func TestParse_ReportsDefects(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	nested := "Content-Type: multipart/mixed; boundary=b0\r\n\r\n"
@@ -79,8 +79,8 @@ func TestDefectsAreSaid(t *testing.T) {
 	for name, c := range map[string]struct{ message, defect string }{
 		"no header":        {"no header here\r\n", "header"},
 		"bad base64":       {"Content-Transfer-Encoding: base64\r\n\r\n!!!!\r\n", "part 1 (text/plain) cannot be decoded"},
-		"no end":           {"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\ntext\r\n", "told apart"},
-		"no boundary":      {"Content-Type: multipart/mixed\r\n\r\ntext\r\n", "told apart"},
+		"no end":           {"Content-Type: multipart/mixed; boundary=x\r\n\r\n--x\r\n\r\ntext\r\n", "cannot be separated"},
+		"no boundary":      {"Content-Type: multipart/mixed\r\n\r\ntext\r\n", "cannot be separated"},
 		"nested too deep":  {nested, "nested more than 10 deep"},
 		"too many parts":   {"Content-Type: multipart/mixed; boundary=x\r\n\r\n" + strings.Repeat("--x\r\n\r\n\r\n", 250) + "--x--\r\n", "more than 200 parts"},
 		"nothing":          {"", ""},
@@ -97,7 +97,7 @@ func TestDefectsAreSaid(t *testing.T) {
 	}
 }
 
-// FuzzParse: whatever arrives is kept as it is, and what is shown of it is valid UTF-8.
+// The raw bytes of a message are kept unchanged, and the parsed texts are valid UTF-8.
 func FuzzParse(f *testing.F) {
 	f.Add([]byte(related))
 	f.Add([]byte("Subject: =?utf-8?b?!!?=\r\nContent-Type: text/html; charset=x\r\n\r\n\xff\xfe"))

@@ -25,7 +25,7 @@ var pageCSS string
 //go:embed inbox.js
 var pageJS string
 
-// pages is parsed once, from files that are part of the program. html/template escapes everything that comes from a mail.
+// pages is parsed once, from embedded files. html/template escapes every text of a mail.
 var pages = template.Must(template.New("inbox").Funcs(template.FuncMap{
 	"clock":    formatClock,
 	"date":     func(t time.Time) string { return t.Local().Format("2 January 2006, 15:04:05 MST") },
@@ -41,15 +41,15 @@ var pages = template.Must(template.New("inbox").Funcs(template.FuncMap{
 	"js":       func() template.JS { return template.JS(pageJS) },
 }).Parse(pageHTML))
 
-// page is what inbox.html shows.
+// page is the data of inbox.html.
 type page struct {
 	Nonce      string
 	Messages   []*Message // newest first
 	Newest     string     // ID of the newest mail, or ""
-	Open       *Message   // the mail that is shown, or nil for the start page
-	View       string     // how: "html", "text", "source" or "parts"
+	Open       *Message   // the mail to show, or nil for the start page
+	View       string     // "html", "text", "source" or "parts"
 	Failures   []failureRow
-	Enqueue    string // the command that sends a first mail
+	Enqueue    string // the command that sends a mail
 	SMTPS      string
 	Submission string
 }
@@ -83,8 +83,8 @@ func (i inbox) showInbox(w http.ResponseWriter, r *http.Request) {
 	render(w, http.StatusOK, "page", i.newPage(nil, ""))
 }
 
-// showList answers the page's question whether there is anything newer than the mail it names: 204 if not, else the
-// list as it is now.
+// showList answers the page when it asks for mails that are newer than the one it names: 204 if
+// there is none, and otherwise the whole list.
 func (i inbox) showList(w http.ResponseWriter, r *http.Request) {
 	p := i.newPage(i.mailbox.find(r.FormValue("open")), "")
 	if p.Newest == r.FormValue("newest") {
@@ -107,11 +107,12 @@ func (i inbox) showMail(w http.ResponseWriter, r *http.Request) {
 	render(w, http.StatusOK, "page", i.newPage(m, view))
 }
 
-// render sets the page's policy: its own style and script run, by their nonce, and nothing else, from anywhere.
+// render writes a page. The policy of the page allows its own style and script, by their nonce, and
+// no other.
 func render(w http.ResponseWriter, status int, name string, p page) {
 	var out bytes.Buffer
 	if err := pages.ExecuteTemplate(&out, name, p); err != nil {
-		http.Error(w, "dev: the page cannot be shown: "+err.Error(), http.StatusInternalServerError)
+		http.Error(w, "dev: cannot render the page: "+err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")
@@ -122,7 +123,7 @@ func render(w http.ResponseWriter, status int, name string, p page) {
 	_, _ = out.WriteTo(w)
 }
 
-// views returns the ways to look at the mail, the best one first.
+// views returns the views that the mail has, the default one first.
 func views(m *Message) []string {
 	var views []string
 	if m.HTML != "" {
@@ -138,11 +139,12 @@ func views(m *Message) []string {
 	return views
 }
 
-// cidURL is a reference from HTML to a part of the same mail, RFC 2392.
+// cidURL matches a reference from HTML to a part of the same mail (RFC 2392).
 var cidURL = regexp.MustCompile(`cid:([^"'\s<>()]+)`)
 
-// serveHTML answers with the HTML body for the page's frame. It is shown as a mail program would: inline images are
-// put in as data, and the policy lets it load nothing, run nothing and go nowhere.
+// serveHTML answers with the HTML body for the frame of the page. The inline images are inserted as
+// data URLs, as a mail program shows them. The policy lets the body load nothing, run no script and
+// open no other page.
 func (i inbox) serveHTML(w http.ResponseWriter, r *http.Request) {
 	m := i.mailbox.find(r.PathValue("id"))
 	if m == nil {
@@ -166,7 +168,7 @@ func (i inbox) serveHTML(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte(body))
 }
 
-// servePart answers with one part: an image to look at, anything else as a download of unknown type.
+// servePart answers with one part. An image is shown; any other part is a download of unknown type.
 func (i inbox) servePart(w http.ResponseWriter, r *http.Request) {
 	m := i.mailbox.find(r.PathValue("id"))
 	if m == nil {
@@ -191,12 +193,13 @@ func (i inbox) servePart(w http.ResponseWriter, r *http.Request) {
 // parts returns the inline parts and then the attachments.
 func parts(m *Message) []Part { return slices.Concat(m.Inline, m.Attachments) }
 
-// isImage reports whether the part is of a type that browsers show as a picture and as nothing else; SVG can hold scripts.
+// isImage reports whether browsers show the part as an image only. SVG is not in the list, because
+// it can hold scripts.
 func isImage(p Part) bool {
 	return slices.Contains([]string{"image/png", "image/jpeg", "image/gif", "image/webp"}, p.ContentType)
 }
 
-// partName returns the file name, or one made up for a part without.
+// partName returns the file name, or "part-" and the ID for a part without one.
 func partName(p Part) string {
 	if p.FileName == "" {
 		return "part-" + p.ID
@@ -211,7 +214,7 @@ func formatSize(bytes int) string {
 	return fmt.Sprintf("%.1f KiB", float64(bytes)/1024)
 }
 
-// formatClock returns the time of day, and for what is from another day its date.
+// formatClock returns the time of day, and the date too if t is not today.
 func formatClock(t time.Time) string {
 	t = t.Local()
 	if t.Format(time.DateOnly) != time.Now().Format(time.DateOnly) {

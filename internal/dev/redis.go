@@ -8,7 +8,8 @@ import (
 	"github.com/alicebob/miniredis/v2"
 )
 
-// clockStep is how often the embedded Redis's clock moves on, and so by how much a key may expire too early or too late.
+// clockStep is the step of the embedded Redis's clock. A key may expire too early or too late by as
+// much.
 const clockStep = 50 * time.Millisecond
 
 // redisServer is a miniredis whose keys expire.
@@ -30,8 +31,9 @@ func startRedis(addr string) (*redisServer, error) {
 	return r, nil
 }
 
-// moveClock makes time to live pass, which in miniredis stands still. Its own ClockTTL would do so inside running
-// scripts as well, where Redis holds time still, and walk all keys at every command.
+// moveClock lets keys expire: in miniredis the time to live of a key does not pass by itself.
+// miniredis's ClockTTL would also let it pass during a script, where Redis does not, and visit all
+// keys at every command.
 func (r *redisServer) moveClock(ctx context.Context) {
 	ticker := time.NewTicker(clockStep)
 	defer ticker.Stop()
@@ -51,9 +53,9 @@ func (r *redisServer) moveClock(ctx context.Context) {
 func (r *redisServer) close() {
 	r.cancel()
 	r.clock.Wait()
-	// miniredis's Close forgets its server while commands still run, and an INFO among them then panics. So they end
-	// first: the cancelled context wakes those that block, under the lock so that none misses it, and the server's
-	// Close waits for all.
+	// miniredis's Close drops its server while commands still run, and an INFO among them then
+	// panics. So the commands must end first. Cancelling the context wakes those that block; the
+	// lock makes sure that none misses it. Close of the server then waits for all of them.
 	r.mini.Lock()
 	r.mini.CtxCancel()
 	r.mini.Unlock()

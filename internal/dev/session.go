@@ -14,14 +14,14 @@ import (
 
 const (
 	slowReply = 3 * time.Second
-	// hangUpGrace is how long a client may take to notice that we hung up before we stop listening to it.
+	// hangUpGrace is how long the server waits for the client to close after a hang-up.
 	hangUpGrace = 5 * time.Second
 )
 
-// errHungUp ends a transaction whose connection is closed; nobody reads it.
+// errHungUp ends a transaction whose connection is closed. No client receives it.
 var errHungUp = errors.New("connection closed on purpose")
 
-// session is one client's connection after its EHLO; go-smtp makes a new one after STARTTLS.
+// session is the state of one connection after EHLO. go-smtp creates a new one after STARTTLS.
 type session struct {
 	server        *submissionServer
 	conn          *smtp.Conn
@@ -33,12 +33,12 @@ type session struct {
 
 func (s *session) AuthMechanisms() []string { return []string{sasl.Plain, sasl.Login} }
 
-// Auth is called inside TLS only; before it go-smtp answers 523 itself.
+// Auth is called only inside TLS. Before TLS go-smtp answers 523 itself.
 func (s *session) Auth(mechanism string) (sasl.Server, error) {
 	switch mechanism {
 	case sasl.Plain:
 		return sasl.NewPlainServer(func(identity, username, password string) error {
-			if identity != "" && identity != username { // RFC 4616 section 2: to act as someone else
+			if identity != "" && identity != username { // RFC 4616 section 2: as another user
 				return smtp.ErrAuthFailed
 			}
 			return s.login(username, password)
@@ -105,7 +105,7 @@ func (s *session) Data(r io.Reader) error {
 	return nil
 }
 
-// keep files one mail for each recipient, as a mailbox server would.
+// keep stores one mail for each recipient, as a mailbox server does.
 func (s *session) keep(raw []byte) {
 	state, _ := s.conn.TLSConnectionState()
 	for _, to := range s.to {
@@ -119,20 +119,21 @@ func (s *session) keep(raw []byte) {
 	}
 }
 
-// neverAnswer returns when the client hangs up or the server closes. Only reading tells that the client is gone; what
-// it still sends, a QUIT perhaps, is not answered either.
+// neverAnswer returns when the client hangs up or the server closes. Only a read tells that the
+// client is gone. The server does not answer what it reads, such as a QUIT.
 func (s *session) neverAnswer() error {
 	conn := s.conn.Conn()
 	if err := conn.SetReadDeadline(time.Time{}); err != nil {
 		return err
 	}
 	_, _ = io.Copy(io.Discard, conn)
-	_ = conn.Close() // the client may have closed its half only, and would still hear a reply
+	_ = conn.Close() // a client that closed only its own direction could still receive a reply
 	return errHungUp
 }
 
-// hangUp writes the reply and ends the connection. It waits for the client to do so too: closing with pipelined
-// commands still unread would reset the connection and could destroy the reply on its way.
+// hangUp writes the reply and ends the connection. It waits for the client to close too: a close
+// while pipelined commands are unread would reset the connection, and the client could lose the
+// reply.
 func (s *session) hangUp(reply *smtp.SMTPError) error {
 	conn := s.conn.Conn()
 	e := reply.EnhancedCode

@@ -8,10 +8,10 @@ import (
 	"strconv"
 )
 
-// portsToTry is how many ports are tried, upwards from a default one, before Start gives up.
+// portsToTry is how many ports Start tries, from the default one upwards, before it gives up.
 const portsToTry = 100
 
-// start starts the servers in the order in which they need each other; Close stops what it started before an error.
+// start starts the servers. If it fails, Close stops the servers that it started.
 func (e *Env) start(ctx context.Context, o Options, cert tls.Certificate) error {
 	err := bind("Redis", o.RedisAddr, defaultRedisAddr, func(addr string) (err error) {
 		e.redis, err = startRedis(addr)
@@ -49,8 +49,9 @@ func (e *Env) start(ctx context.Context, o Options, cert tls.Certificate) error 
 	return nil
 }
 
-// bind calls open with the wanted address or, where none is wanted, with the standard one and then with the ports
-// above it until one opens. Any error moves on to the next port: what "taken" looks like differs between systems.
+// bind calls open with the wanted address. If wanted is empty, bind calls open with the standard
+// address and then with the ports above it, until one succeeds. It tries the next port after any
+// error, because the error for a port in use differs between systems.
 func bind(what, wanted, standard string, open func(addr string) error) error {
 	if wanted != "" {
 		addr, err := Loopback(wanted)
@@ -58,7 +59,7 @@ func bind(what, wanted, standard string, open func(addr string) error) error {
 			return fmt.Errorf("dev: address of %s: %w", what, err)
 		}
 		if err := open(addr); err != nil {
-			return fmt.Errorf("dev: %s cannot listen on %s; free that port or give another address: %w", what, wanted, err)
+			return fmt.Errorf("dev: %s cannot listen on %s; free that port or set another address: %w", what, wanted, err)
 		}
 		return nil
 	}
@@ -76,15 +77,16 @@ func bind(what, wanted, standard string, open func(addr string) error) error {
 		}
 		port++
 	}
-	return fmt.Errorf("dev: %s found no free port among the %d from %s; give it an address: %w", what, portsToTry, standard, err)
+	return fmt.Errorf("dev: %s found no free port in the %d from %s; set its address: %w", what, portsToTry, standard, err)
 }
 
-// Loopback returns addr, host:port, if it is on loopback, with the name localhost replaced by 127.0.0.1, because a hosts file
-// can make it any address.
+// Loopback returns addr, which is host:port, if its host is on loopback. It replaces localhost by
+// 127.0.0.1, because a hosts file can give that name any address. The error says that addr is not
+// host:port, or not on loopback.
 func Loopback(addr string) (string, error) {
 	host, port, err := net.SplitHostPort(addr)
 	if err != nil {
-		return "", fmt.Errorf("%q is not host:port, as 127.0.0.1:8025 is: %w", addr, err)
+		return "", fmt.Errorf("%q is not host:port, such as 127.0.0.1:8025: %w", addr, err)
 	}
 	if host == "localhost" {
 		host = "127.0.0.1"

@@ -15,7 +15,7 @@ import (
 
 const (
 	maxMessageBytes = 1 << 20
-	maxRecipients   = 100             // RFC 5321 section 4.5.3.1.8: no less
+	maxRecipients   = 100             // RFC 5321 section 4.5.3.1.8: at least
 	idleTimeout     = 5 * time.Minute // RFC 5321 section 4.5.3.2.7
 	replyTimeout    = time.Minute
 )
@@ -47,7 +47,7 @@ func startSubmission(port string, l net.Listener, cert tls.Certificate, users cr
 	s.server.MaxRecipients = maxRecipients
 	s.server.ReadTimeout = idleTimeout
 	s.server.WriteTimeout = replyTimeout
-	s.server.ErrorLog = log.New(io.Discard, "", 0) // what goes wrong here is the client's to report
+	s.server.ErrorLog = log.New(io.Discard, "", 0) // the client reports its errors
 	config := &tls.Config{Certificates: []tls.Certificate{cert}, MinVersion: tls.VersionTLS12}
 	var accept net.Listener = s.listener
 	if port == "smtps" {
@@ -55,14 +55,15 @@ func startSubmission(port string, l net.Listener, cert tls.Certificate, users cr
 	} else {
 		s.server.TLSConfig = config // offers STARTTLS
 	}
-	s.accepting.Go(func() { _ = s.server.Serve(accept) }) // its only error is that the listener was closed
+	s.accepting.Go(func() { _ = s.server.Serve(accept) }) // fails only when the listener is closed
 	return s
 }
 
 func (s *submissionServer) addr() string { return s.listener.Addr().String() }
 
-// close drops every connection and waits for its goroutine. The order matters: go-smtp's own Close waits for nobody
-// and overlooks a connection accepted a moment before; its Shutdown waits, but only for what is already counted.
+// close drops every connection and waits for its goroutine. The order matters. Close of go-smtp
+// does not wait, and misses a connection that was accepted a moment before. Shutdown waits, but
+// only for connections that go-smtp has counted.
 func (s *submissionServer) close() error {
 	close(s.closing)
 	err := s.listener.Close()

@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-func TestMailArrivesOverBothPorts(t *testing.T) {
+func TestSubmission_AcceptsMailOnEachPort(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	message := "From: Worker <worker@example.org>\r\nTo: alice@example.com\r\nSubject: =?utf-8?q?Caf=C3=A9?=\r\n" +
@@ -44,7 +44,7 @@ func TestMailArrivesOverBothPorts(t *testing.T) {
 	}
 }
 
-func TestAMailForEveryRecipient(t *testing.T) {
+func TestSubmission_KeepsAMailForEachRecipient(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	c := login(t, env, "smtps")
@@ -69,7 +69,7 @@ func TestAMailForEveryRecipient(t *testing.T) {
 	}
 }
 
-func TestClientThatDoesNotTrustTheCAFails(t *testing.T) {
+func TestSubmission_FailsForAClientWithoutTheAuthority(t *testing.T) {
 	t.Parallel()
 	env, other := start(t), start(t)
 	for name, config := range map[string]*tls.Config{
@@ -104,16 +104,16 @@ func TestClientThatDoesNotTrustTheCAFails(t *testing.T) {
 	}
 }
 
-func TestOldTLSIsRefused(t *testing.T) {
+func TestSubmission_RefusesOldTLS(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	config := &tls.Config{RootCAs: env.RootCAs(), ServerName: env.ServerName(), MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11}
 	if _, err := tls.Dial("tcp", env.SMTPSAddr(), config); err == nil {
-		t.Error("TLS 1.1 was taken")
+		t.Error("TLS 1.1 was accepted")
 	}
 }
 
-func TestNothingBeforeTLS(t *testing.T) {
+func TestSubmission_OffersNothingBeforeTLS(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	c, err := smtp.Dial(env.SubmissionAddr())
@@ -133,7 +133,7 @@ func TestNothingBeforeTLS(t *testing.T) {
 	expect(t, c, 530, "MAIL FROM:<worker@example.org>")
 }
 
-func TestAuthIsRequired(t *testing.T) {
+func TestSubmission_RequiresAuth(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	password := env.Password().Reveal()
@@ -165,7 +165,7 @@ func TestAuthIsRequired(t *testing.T) {
 	}
 }
 
-func TestBounds(t *testing.T) {
+func TestSubmission_BoundsMessagesAndMailbox(t *testing.T) {
 	t.Parallel()
 	env := start(t)
 	c := login(t, env, "smtps")

@@ -1,6 +1,7 @@
-// Package harness starts workers for tests: in the test's own process, or as processes that can be killed.
+// Package harness starts workers for tests, in the test's own process or as processes that can be
+// killed, and runs the test scripts of the commands.
 //
-// Package testserver has the real servers around them. Only tests import either.
+// Package testserver starts the real servers that they use. Only tests import these two packages.
 package harness
 
 import (

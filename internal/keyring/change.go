@@ -13,19 +13,21 @@ import (
 )
 
 const header = `# securemail key ring: the only secret file of the system.
-# Who has it and Redis has every live credential. Keep it at mode 0600, give it to workers and to whoever checks answers
-# only, and back it up together with Redis: without it no mailed key or code can be checked, and no TOTP secret that is
-# kept can be opened.
+# This file and Redis together reveal every live credential. Keep it at mode 0600, give it only to workers and to
+# processes that verify answers, and back it up together with Redis: without it no mailed key or code can be verified,
+# and no stored TOTP secret can be decrypted.
 # Change it with: worker keyring add|activate|remove -o FILE
 #
-# recipients KEY        for keyed hashes of addresses; stays as long as the ring
+# recipients KEY        for keyed hashes of addresses; never changes
 # active ID             the key that new mails use
 # key ID CREATED KEY    KEY is 32 random bytes in base64
 `
 
-// New makes a ring with a recipients key and one credential key, active, and writes it to path at mode 0600. It never
-// overwrites: a path that exists is [fs.ErrExist]. The file appears whole or not at all, and is on the disk when New
-// returns.
+// New creates a ring with a recipients key and one credential key, which is active, and writes it
+// to path at mode 0600. The file appears whole or not at all, and is on the disk when New returns.
+//
+// Errors: [fs.ErrExist] if path exists, because New never overwrites, or if another change is under
+// way.
 func New(path string) error {
 	kid, line := newKey()
 	text := header + "recipients " + randomKey() + "\nactive " + kid + "\n" + line
@@ -35,7 +37,7 @@ func New(path string) error {
 	}
 	err = fill(f, text, 0o600)
 	if err == nil {
-		// Link, unlike rename, refuses to replace.
+		// Unlike rename, link does not replace an existing file.
 		err = os.Link(f.Name(), path)
 	}
 	if errors.Is(err, fs.ErrExist) {
@@ -47,8 +49,9 @@ func New(path string) error {
 	return syncFolder(path)
 }
 
-// Add puts a new key into the ring at path and returns its id. New mails do not use it before [Activate], which must
-// wait until every process has read it.
+// Add puts a new key into the ring at path and returns its id. New mails do not use the key before
+// [Activate]. Call that only when every process has read the key. The error is [fs.ErrExist] if
+// another change is under way.
 func Add(path string) (kid string, err error) {
 	kid, line := newKey()
 	err = change(path, func(_ *Ring, text string) (string, error) {
@@ -60,7 +63,8 @@ func Add(path string) (kid string, err error) {
 	return kid, nil
 }
 
-// Activate makes kid the key that new mails use.
+// Activate makes kid the key that new mails use. The ring must have it. The error is [fs.ErrExist]
+// if another change is under way.
 func Activate(path, kid string) error {
 	return change(path, func(r *Ring, text string) (string, error) {
 		if err := r.known(kid); err != nil {
@@ -72,8 +76,9 @@ func Activate(path, kid string) error {
 	})
 }
 
-// Remove takes kid out of the ring. What was made with that key and still lives can no longer be checked. The active
-// key is never removed.
+// Remove takes kid out of the ring. Live credentials that were made with that key can no longer be
+// verified. Remove refuses a kid that the ring lacks, and the active key. The error is
+// [fs.ErrExist] if another change is under way.
 func Remove(path, kid string) error {
 	return change(path, func(r *Ring, text string) (string, error) {
 		if err := r.known(kid); err != nil {
@@ -88,7 +93,8 @@ func Remove(path, kid string) error {
 	})
 }
 
-// known refuses a kid that the ring lacks. It repeats only what can be a key id: a slip may put a key in its place.
+// known refuses a kid that the ring lacks. The error repeats kid only if it has the form of a key
+// id, because a user may paste a key by mistake.
 func (r *Ring) known(kid string) error {
 	if !validKID.MatchString(kid) {
 		return errors.New("a key id is 1 to 32 of a-z, 0-9 and hyphen; see: worker keyring list")
@@ -99,12 +105,13 @@ func (r *Ring) known(kid string) error {
 	return nil
 }
 
-// editLines replaces every line that edit says yes to, and keeps the others, comments too, byte for byte.
-func editLines(text string, edit func(fields []string) (line string, yes bool)) string {
+// editLines replaces every line for which edit reports true. The others, comments too, stay byte
+// for byte.
+func editLines(text string, edit func(fields []string) (line string, ok bool)) string {
 	var b strings.Builder
 	for line := range strings.Lines(text) {
 		if fields := strings.Fields(line); len(fields) > 0 {
-			if edited, yes := edit(fields); yes {
+			if edited, ok := edit(fields); ok {
 				line = edited
 			}
 		}
@@ -113,11 +120,11 @@ func editLines(text string, edit func(fields []string) (line string, yes bool)) 
 	return b.String()
 }
 
-// change replaces the file by its edited text, so that a reader at any moment, and after any crash, finds one or the
-// other whole.
+// change replaces the file by its edited text. At any moment, and after any crash, a reader finds
+// the old or the new file whole.
 func change(path string, edit func(*Ring, string) (string, error)) error {
 	if target, err := filepath.EvalSymlinks(path); err == nil {
-		path = target // rename would replace the link and leave the file it points to as it was
+		path = target // rename would replace the link and not change the file that it points to
 	}
 	f, err := lock(path)
 	if err != nil {
@@ -143,7 +150,7 @@ func rewrite(f *os.File, path string, edit func(*Ring, string) (string, error)) 
 	if err != nil {
 		return fmt.Errorf("key ring %s: %w", path, err)
 	}
-	// Whatever edit did, a good file is not replaced by one that Load refuses.
+	// A valid file is never replaced by one that Load refuses.
 	if _, err := parse(text); err != nil {
 		return fmt.Errorf("key ring %s: not changed, it would become unusable: %w", path, err)
 	}
@@ -159,12 +166,12 @@ func rewrite(f *os.File, path string, edit func(*Ring, string) (string, error)) 
 	return nil
 }
 
-// lock makes the file that will take the place of path. That it must not exist yet is also what keeps two changes
-// apart.
+// lock creates the file that will replace path. It must not exist yet, so only one change runs at a
+// time.
 func lock(path string) (*os.File, error) {
 	f, err := os.OpenFile(path+".lock", os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if errors.Is(err, fs.ErrExist) {
-		return nil, fmt.Errorf("key ring: %w: another change is under way, or was cut short; if none is, remove that file", err)
+		return nil, fmt.Errorf("key ring: %w: another change is under way, or was interrupted; if none is running, remove that file", err)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("key ring: %w", err)
@@ -172,13 +179,14 @@ func lock(path string) (*os.File, error) {
 	return f, nil
 }
 
-// fill writes text through to the disk and closes f.
+// fill writes text to f, syncs it to the disk, and closes f.
 func fill(f *os.File, text string, perm fs.FileMode) error {
 	_, err := f.WriteString(text)
 	return errors.Join(err, f.Chmod(perm), f.Sync(), f.Close())
 }
 
-// syncFolder makes the name of path as lasting as the file's content.
+// syncFolder syncs the folder of path, so that the file's name survives a crash as its content
+// does.
 func syncFolder(path string) error {
 	d, err := os.Open(filepath.Dir(path))
 	if err != nil {
@@ -190,7 +198,8 @@ func syncFolder(path string) error {
 	return nil
 }
 
-// newKey returns the line of a new key and its id: the day, for people, and 30 random bits, since ids never repeat.
+// newKey returns the line of a new key and its id: the date, for people, and 30 random bits,
+// because ids must not repeat.
 func newKey() (kid, line string) {
 	now := time.Now().UTC()
 	kid = now.Format("20060102") + "-" + strings.ToLower(rand.Text()[:6])

@@ -14,7 +14,7 @@ import (
 	"example.com/securemail/internal/keyring"
 )
 
-func TestRotation(t *testing.T) {
+func TestKeyRing_Rotates(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keyring")
 	if err := keyring.New(path); err != nil {
 		t.Fatal(err)
@@ -59,7 +59,7 @@ func TestRotation(t *testing.T) {
 	onlyFile(t, path)
 }
 
-func TestChangesAreRefusedWhole(t *testing.T) {
+func TestKeyRing_RefusesAChangeWithoutTouchingTheFile(t *testing.T) {
 	text := ringText("a", keyLine("a", 'A'), keyLine("b", 'B'))
 	path := tempRing(t, text)
 	for name, c := range map[string]struct {
@@ -83,7 +83,7 @@ func TestChangesAreRefusedWhole(t *testing.T) {
 	}
 }
 
-func TestChangeOfABadRing(t *testing.T) {
+func TestAdd_RefusesAnInvalidRing(t *testing.T) {
 	bad := ringText("a", keyLine("a", 'A')) + "garbage\n"
 	path := tempRing(t, bad)
 	if _, err := keyring.Add(path); err == nil || !strings.Contains(err.Error(), "line 6") {
@@ -112,7 +112,7 @@ func TestChangeOfABadRing(t *testing.T) {
 	load(t, path)
 }
 
-func TestChangesKeepTheRestOfTheFile(t *testing.T) {
+func TestKeyRing_KeepsCommentsAndOtherLines(t *testing.T) {
 	text := "# by hand\n" + ringText("a", keyLine("a", 'A'), "# b is of the old site\n", keyLine("b", 'B')) + "# end\n"
 	path := tempRing(t, text)
 	if err := keyring.Activate(path, "b"); err != nil {
@@ -131,14 +131,15 @@ func TestChangesKeepTheRestOfTheFile(t *testing.T) {
 	}
 }
 
-func TestChangesKeepModeOwnerAndLink(t *testing.T) {
+func TestAdd_KeepsModeOwnerAndLink(t *testing.T) {
 	path := tempRing(t, ringText("a", keyLine("a", 'A')))
 	if err := os.Chmod(path, 0o640); err != nil {
 		t.Fatal(err)
 	}
 	uid, gid := os.Getuid(), os.Getgid()
 	if uid == 0 {
-		uid, gid = 12345, 54321 // only root can give a file away, and only root can meet one that is not its own
+		// Only root can change a file's owner, and change a file of another owner.
+		uid, gid = 12345, 54321
 		if err := os.Chown(path, uid, gid); err != nil {
 			t.Fatal(err)
 		}
@@ -166,8 +167,9 @@ func TestChangesKeepModeOwnerAndLink(t *testing.T) {
 	}
 }
 
-// Of any number at once each change is made whole or refused for the lock, and a reader always finds a good ring.
-func TestChangesAtOnce(t *testing.T) {
+// Each of several concurrent changes succeeds or is refused because of the lock. A reader always
+// finds a valid ring.
+func TestKeyRing_AllowsOneChangeAtATime(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keyring")
 	var made, added atomic.Int32
 	parallel(8, func() {
@@ -200,7 +202,7 @@ func TestChangesAtOnce(t *testing.T) {
 	onlyFile(t, path)
 }
 
-func TestALockLeftBehindIsNamed(t *testing.T) {
+func TestAdd_NamesALockThatWasLeftBehind(t *testing.T) {
 	path := tempRing(t, ringText("a", keyLine("a", 'A')))
 	write(t, path+".lock", "")
 	_, err := keyring.Add(path)
@@ -208,7 +210,7 @@ func TestALockLeftBehindIsNamed(t *testing.T) {
 		t.Errorf("got %v, want the lock and what to do", err)
 	}
 	if _, err := os.Stat(path + ".lock"); err != nil {
-		t.Errorf("took away the lock of another: %v", err)
+		t.Errorf("removed the lock of another process: %v", err)
 	}
 }
 

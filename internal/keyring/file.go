@@ -7,28 +7,30 @@ import (
 	"time"
 )
 
-// recheck is how often a File looks at the file at most. Rotation waits for every process by this much, people do not
-// notice, and one stat a second costs nothing.
+// recheck is the shortest time between two checks of the file. A rotation waits this long for every
+// process, which people do not notice, and one stat a second costs nothing.
 const recheck = time.Second
 
-// File is a ring that follows its file. It reads on the calls that ask for keys, never in the background: it looks for
-// a change at most once a second, and reads at once for an unknown key id, at most once a second too. Safe for
-// concurrent use.
+// File is a ring that follows its file. It has no background goroutine: the calls that ask for keys
+// read the file. They check it for changes at most once a second. They read it at once for an
+// unknown key id, at most once a second too. A File is safe for concurrent use.
 //
-// A file that turns bad, or is gone, does not take the keys away: the last good ring stays. The trouble is returned
-// beside the ring by one call, to be logged, and not again until it changes.
+// If the file becomes invalid or disappears, the last valid keys stay in use. The next call returns
+// the error together with the ring, so that the caller can log it. Later calls return no error
+// until it changes.
 type File struct {
 	path string
 
 	mu       sync.Mutex
 	ring     *Ring
-	info     fs.FileInfo // of the file that ring came from; nil while the file is bad
-	checked  time.Time   // when the file was last looked at
-	missed   time.Time   // when an unknown key id last made us read it
-	reported string      // the trouble that was returned
+	info     fs.FileInfo // of the file that ring came from; nil while the file is invalid
+	checked  time.Time   // when the file was last checked
+	missed   time.Time   // when an unknown key id last caused a read
+	reported string      // the text of the last error that was returned
 }
 
-// Open reads the ring at path as [Load] does, and returns a File that follows it. Nothing stays open.
+// Open reads the ring at path and returns a File that follows it. It keeps no file open. The errors
+// are those of [Load].
 func Open(path string) (*File, error) {
 	ring, info, err := load(path)
 	if err != nil {
@@ -37,7 +39,8 @@ func Open(path string) (*File, error) {
 	return &File{path: path, ring: ring, info: info, checked: time.Now()}, nil
 }
 
-// Ring returns the newest good ring, never nil, even beside an error: log that and go on.
+// Ring returns the last valid ring. The ring is never nil, even together with an error. A caller
+// logs the error and continues.
 func (f *File) Ring() (*Ring, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -45,8 +48,9 @@ func (f *File) Ring() (*Ring, error) {
 	return f.ring, err
 }
 
-// Key returns the key with the id kid, or false if neither the ring nor the file as it is now has it: a key that was
-// added and activated within this second is found. An error, as of [File.Ring], says nothing about kid.
+// Key returns the key with the id kid, 32 bytes, or false if neither the ring nor the file as it is
+// now has it. So it also finds a key that was added within this second. The error is that of
+// [File.Ring] and says nothing about kid.
 func (f *File) Key(kid string) (key []byte, ok bool, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -63,7 +67,7 @@ func (f *File) Key(kid string) (key []byte, ok bool, err error) {
 	return key, ok, err
 }
 
-// check reads the file again if it has changed, a second after the last look at it.
+// check reads the file again if it has changed and the last check is a second ago.
 func (f *File) check() error {
 	if time.Since(f.checked) < recheck {
 		return nil
@@ -84,7 +88,8 @@ func (f *File) unchanged() bool {
 		info.Size() == f.info.Size() && info.ModTime().Equal(f.info.ModTime()) && info.Mode() == f.info.Mode()
 }
 
-// reread takes the file's ring if it is good, and otherwise returns the trouble, once.
+// reread replaces the ring by that of the file. If the file is invalid, reread returns the error,
+// once.
 func (f *File) reread() error {
 	ring, info, err := load(f.path)
 	if err == nil {

@@ -19,7 +19,7 @@ func open(t *testing.T, path string) *keyring.File {
 	return f
 }
 
-// active returns the active key id, or fails if the file had trouble to report.
+// active returns the active key id, and fails if Ring returns an error.
 func active(t *testing.T, f *keyring.File) string {
 	t.Helper()
 	r, err := f.Ring()
@@ -30,8 +30,8 @@ func active(t *testing.T, f *keyring.File) string {
 	return kid
 }
 
-func TestFileFollowsChanges(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) { // a second of sleep takes no time here
+func TestFile_FollowsChanges(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) { // sleeping takes no real time here
 		path := tempRing(t, ringText("a", keyLine("a", 'A'), keyLine("b", 'B')))
 		f := open(t, path)
 		if err := keyring.Activate(path, "b"); err != nil {
@@ -54,11 +54,11 @@ func TestFileFollowsChanges(t *testing.T) {
 	})
 }
 
-func TestFileFollowsAChangeInPlace(t *testing.T) {
+func TestFile_FollowsAChangeInPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := tempRing(t, ringText("a", keyLine("a", 'A'), keyLine("b", 'B')))
 		f := open(t, path)
-		// The same inode, the same size: only the time of change tells.
+		// The inode and the size stay the same; only the time of change differs.
 		write(t, path, ringText("b", keyLine("a", 'A'), keyLine("b", 'B')))
 		if err := os.Chtimes(path, time.Time{}, time.Unix(1, 0)); err != nil {
 			t.Fatal(err)
@@ -70,7 +70,7 @@ func TestFileFollowsAChangeInPlace(t *testing.T) {
 	})
 }
 
-func TestFileReadsAtOnceForAnUnknownKey(t *testing.T) {
+func TestFile_ReadsAtOnceForAnUnknownKey(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := tempRing(t, ringText("a", keyLine("a", 'A')))
 		f := open(t, path)
@@ -81,7 +81,7 @@ func TestFileReadsAtOnceForAnUnknownKey(t *testing.T) {
 		if key, ok, err := f.Key(kid); !ok || err != nil || len(key) != 32 {
 			t.Errorf("got %v, %v for a key added just now, want it", ok, err)
 		}
-		// The next unknown one within the second costs no reading.
+		// The next unknown key within the second does not cause a read.
 		kid, err = keyring.Add(path)
 		if err != nil {
 			t.Fatal(err)
@@ -96,7 +96,7 @@ func TestFileReadsAtOnceForAnUnknownKey(t *testing.T) {
 	})
 }
 
-func TestFileKeepsTheLastGoodRing(t *testing.T) {
+func TestFile_KeepsTheLastValidRing(t *testing.T) {
 	good := ringText("a", keyLine("a", 'A'))
 	for name, c := range map[string]struct {
 		spoil func(path string) error
@@ -122,7 +122,7 @@ func TestFileKeepsTheLastGoodRing(t *testing.T) {
 				if kid, key := r.Active(); kid != "a" || len(key) != 32 {
 					t.Error("lost the last good ring")
 				}
-				// Reported once: neither later calls nor unknown keys say it again.
+				// Neither later calls nor unknown keys repeat the error.
 				for range 3 {
 					time.Sleep(time.Second)
 					if got := active(t, f); got != "a" {
@@ -138,35 +138,36 @@ func TestFileKeepsTheLastGoodRing(t *testing.T) {
 				write(t, path, ringText("b", keyLine("a", 'A'), keyLine("b", 'B')))
 				time.Sleep(time.Second)
 				if got := active(t, f); got != "b" {
-					t.Errorf("got %s after the mend, want b", got)
+					t.Errorf("got %s from the valid file, want b", got)
 				}
 			})
 		})
 	}
 }
 
-func TestFileReportsThroughKeyToo(t *testing.T) {
+func TestFile_ReportsThroughKeyToo(t *testing.T) {
 	path := tempRing(t, ringText("a", keyLine("a", 'A')))
 	f := open(t, path)
 	if err := os.Remove(path); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok, err := f.Key("b"); ok || err == nil {
-		t.Errorf("got %v, %v for an unknown key, want the trouble with the file", ok, err)
+		t.Errorf("got %v, %v for an unknown key, want the error of the file", ok, err)
 	}
 	if key, ok, err := f.Key("a"); !ok || err != nil || len(key) != 32 {
 		t.Errorf("got %v, %v for a known key, want it", ok, err)
 	}
 }
 
-func TestOpenRefusesWhatLoadRefuses(t *testing.T) {
+func TestOpen_RefusesWhatLoadRefuses(t *testing.T) {
 	if _, err := keyring.Open(tempRing(t, "garbage\n")); err == nil || !strings.Contains(err.Error(), "line 1") {
 		t.Errorf("got %v, want line 1", err)
 	}
 }
 
-// T21 of the threat model: keys come and go while others ask for them, and no answer is missing.
-func TestFileDuringRotation(t *testing.T) {
+// T21 of the threat model: keys change while other goroutines ask for them, and each of those gets
+// its key.
+func TestFile_AnswersDuringARotation(t *testing.T) {
 	path := tempRing(t, ringText("a", keyLine("a", 'A')))
 	f := open(t, path)
 	done := make(chan struct{})

@@ -1,14 +1,22 @@
-// Package keyring keeps the key ring, the only secret file of the system.
+// Package keyring reads and changes the key ring, the only secret file of the system.
 //
-// Every mailed key, code and TOTP secret is derived from a seed that Redis holds and a key that only this file holds,
-// so that neither alone is worth anything. Workers and whoever checks answers need the file; who only sends does not.
+// Every mailed key, code and TOTP secret is derived from a seed in Redis and a key in this file.
+// Neither is of any use without the other. Workers and processes that verify answers need the file;
+// processes that only send do not.
 //
-// The file is text, a line each: one "recipients" key, for keyed hashes of addresses, which never changes; any number
-// of credential keys, each with a key id (kid) that tasks and records refer to; and the id of the active one, which
-// new mails use. To rotate: [Add] a key, let every process re-read the file (a [File] does within a second),
-// [Activate] it, and [Remove] the old one when the longest-lived credential made with it is dead.
+// The file is text with one entry a line:
 //
-// A program that reads the ring once uses [Load]; one that runs on uses [Open], which follows the changes of the file.
+//   - one "recipients" key, for keyed hashes of addresses; it never changes
+//   - one "active" line: the id of the credential key that new mails use
+//   - one or more credential keys, each with a key id (kid); the record of a mail names the kid it
+//     was made with
+//
+// To rotate: [Add] a key, wait until every process has read the file again (a [File] does so within
+// a second), [Activate] the key, and [Remove] the old one when the last credential made with it has
+// expired.
+//
+// A program that reads the ring once uses [Load]. One that keeps running uses [Open], which follows
+// changes of the file.
 package keyring
 
 import (
@@ -27,13 +35,13 @@ import (
 )
 
 const (
-	keyLen  = 32       // bytes of every key: the output size of SHA-256, all that HKDF-SHA-256 can make use of
-	maxSize = 64 << 10 // bytes of the file, some 600 keys; more is not a key ring
+	keyLen  = 32       // bytes of every key: the output size of SHA-256; more would add nothing
+	maxSize = 64 << 10 // bytes of the file, some 600 keys
 )
 
 var validKID = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
 
-// Ring is one reading of the file. It never changes, and it holds its keys such that they do not print.
+// Ring is the content of the file at one time. It never changes, and its keys do not print.
 type Ring struct {
 	recipients secret.String
 	active     string
@@ -53,13 +61,13 @@ type KeyInfo struct {
 	Active  bool
 }
 
-// Active returns the key that new credentials are made with, 32 bytes, and its id.
+// Active returns the key for new credentials, 32 bytes, and its id.
 func (r *Ring) Active() (kid string, key []byte) {
 	key, _ = r.Key(r.active)
 	return r.active, key
 }
 
-// Key returns the key of 32 bytes with the id kid, or false if the ring has none.
+// Key returns the key with the id kid, 32 bytes, or false if the ring has no such key.
 func (r *Ring) Key(kid string) ([]byte, bool) {
 	for _, k := range r.keys {
 		if k.kid == kid {
@@ -69,7 +77,7 @@ func (r *Ring) Key(kid string) ([]byte, bool) {
 	return nil, false
 }
 
-// Recipients returns the key of 32 bytes for keyed hashes of addresses. It is the same for the life of the ring.
+// Recipients returns the key for keyed hashes of addresses, 32 bytes. It never changes.
 func (r *Ring) Recipients() []byte { return []byte(r.recipients.Reveal()) }
 
 // List describes the credential keys in the order of the file.
@@ -81,9 +89,11 @@ func (r *Ring) List() []KeyInfo {
 	return list
 }
 
-// Load reads the ring from path, which may be a symbolic link. It refuses a file that is not regular, over 64 KiB,
-// readable by others or writable by anyone but its owner, and whatever is not exactly a ring: an error names the
-// line, never what it holds. A missing file is [fs.ErrNotExist].
+// Load reads the ring from path, which may be a symbolic link.
+//
+// Errors: [fs.ErrNotExist] for a missing file; another error for a file that is not regular, larger
+// than 64 KiB, readable by others, writable by anyone but its owner, or malformed. An error names
+// the line but never repeats it.
 func Load(path string) (*Ring, error) {
 	r, _, err := load(path)
 	return r, err
@@ -102,7 +112,7 @@ func load(path string) (*Ring, fs.FileInfo, error) {
 }
 
 func read(path string) (string, fs.FileInfo, error) {
-	// Without O_NONBLOCK, a FIFO in the place of the file would hold us until someone writes to it.
+	// Without O_NONBLOCK, opening a FIFO would block until somebody writes to it.
 	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if errors.Is(err, fs.ErrNotExist) {
 		return "", nil, fmt.Errorf("key ring: %w; make one with: worker keyring new -o %s", err, path)
@@ -118,7 +128,7 @@ func read(path string) (string, fs.FileInfo, error) {
 	if !info.Mode().IsRegular() {
 		return "", nil, fmt.Errorf("key ring %s: not a regular file", path)
 	}
-	// Readable by the group is left to the operator: it is how a mounted secret reaches a process that is not root.
+	// The group may read: a mounted secret reaches a process that is not root in this way.
 	if perm := info.Mode().Perm(); perm&0o027 != 0 {
 		return "", nil, fmt.Errorf("key ring %s: mode %04o makes it readable by others; run chmod 600 %s", path, perm, path)
 	}
@@ -129,7 +139,8 @@ func read(path string) (string, fs.FileInfo, error) {
 	return string(data), info, nil
 }
 
-// parse reads the text of a ring. Its errors hold nothing of the text: a line that is out of place may be a key.
+// parse reads the text of a ring. Its errors hold nothing of the text, because a misplaced line may
+// be a key.
 func parse(text string) (*Ring, error) {
 	if len(text) > maxSize {
 		return nil, fmt.Errorf("over %d KiB", maxSize>>10)

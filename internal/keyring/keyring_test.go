@@ -17,7 +17,7 @@ import (
 	"example.com/securemail/internal/keyring"
 )
 
-// The keys of the rings that these tests write: 32 times one letter.
+// b64 returns the key of these tests that is 32 times the letter c, in base64.
 func b64(c byte) string { return base64.StdEncoding.EncodeToString(bytes.Repeat([]byte{c}, 32)) }
 
 func keyLine(kid string, c byte) string {
@@ -51,7 +51,7 @@ func load(t *testing.T, path string) *keyring.Ring {
 	return r
 }
 
-func TestNewMakesARingThatLoads(t *testing.T) {
+func TestNew_CreatesARingThatLoads(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "keyring")
 	if err := keyring.New(path); err != nil {
 		t.Fatal(err)
@@ -80,12 +80,12 @@ func TestNewMakesARingThatLoads(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !strings.HasPrefix(string(text), "# securemail key ring") || !strings.Contains(string(text), "back it up together with Redis") {
-		t.Error("the file does not say what it is and to back it up")
+		t.Error("the file does not say what it is, or not that it needs a backup")
 	}
 	onlyFile(t, path)
 }
 
-// onlyFile checks that no change left its lock, which holds keys, behind.
+// onlyFile checks that no change left its lock file behind, which holds keys.
 func onlyFile(t *testing.T, path string) {
 	t.Helper()
 	files, err := os.ReadDir(filepath.Dir(path))
@@ -97,7 +97,7 @@ func onlyFile(t *testing.T, path string) {
 	}
 }
 
-func TestNewNeverOverwrites(t *testing.T) {
+func TestNew_NeverOverwrites(t *testing.T) {
 	path := tempRing(t, "precious")
 	if err := keyring.New(path); !errors.Is(err, fs.ErrExist) {
 		t.Errorf("got %v, want fs.ErrExist", err)
@@ -116,7 +116,7 @@ func TestNewNeverOverwrites(t *testing.T) {
 	}
 }
 
-func TestLoad(t *testing.T) {
+func TestLoad_ReadsARing(t *testing.T) {
 	r := load(t, tempRing(t, ringText("b", keyLine("a", 'A'), keyLine("b", 'B'))))
 	if kid, key := r.Active(); kid != "b" || string(key) != strings.Repeat("B", 32) {
 		t.Errorf("got active %q %q", kid, key)
@@ -141,7 +141,7 @@ func TestLoad(t *testing.T) {
 	}
 }
 
-func TestLoadRefusesWhatIsNotARing(t *testing.T) {
+func TestLoad_RefusesAMalformedRing(t *testing.T) {
 	a := keyLine("a", 'A')
 	good := ringText("a", a)
 	short := base64.StdEncoding.EncodeToString(make([]byte, 31))
@@ -189,7 +189,7 @@ func TestLoadRefusesWhatIsNotARing(t *testing.T) {
 	}
 }
 
-func TestLoadTakesWhatEditorsDo(t *testing.T) {
+func TestLoad_AcceptsChangesThatEditorsMake(t *testing.T) {
 	text := ringText("a", keyLine("a", 'A'))
 	for _, s := range []string{
 		strings.ReplaceAll(text, "\n", "\r\n"),
@@ -201,12 +201,12 @@ func TestLoadTakesWhatEditorsDo(t *testing.T) {
 	}
 }
 
-func TestLoadChecksTheFile(t *testing.T) {
+func TestLoad_ChecksTheFile(t *testing.T) {
 	dir := t.TempDir()
 	missing := filepath.Join(dir, "missing")
 	if _, err := keyring.Load(missing); !errors.Is(err, fs.ErrNotExist) ||
 		!strings.Contains(err.Error(), "worker keyring new -o "+missing) {
-		t.Errorf("missing: got %v, want fs.ErrNotExist and the command that mends it", err)
+		t.Errorf("missing: got %v, want fs.ErrNotExist and the command that creates one", err)
 	}
 	if _, err := keyring.Load(dir); err == nil || !strings.Contains(err.Error(), "not a regular file") {
 		t.Errorf("folder: got %v", err)
@@ -226,7 +226,7 @@ func TestLoadChecksTheFile(t *testing.T) {
 	load(t, link)
 }
 
-func TestLoadRefusesOpenModes(t *testing.T) {
+func TestKeyRing_RefusesAFileOthersCanRead(t *testing.T) {
 	path := tempRing(t, ringText("a", keyLine("a", 'A')))
 	for mode, ok := range map[fs.FileMode]bool{
 		0o600: true, 0o400: true, 0o640: true, 0o440: true,
@@ -250,7 +250,8 @@ func FuzzLoad(f *testing.F) {
 	f.Add("key a b c\n")
 	f.Add("recipients\nactive\n")
 	path := filepath.Join(f.TempDir(), "keyring")
-	// What loads has an active key and a recipients key, of 32 bytes; what does not panics nowhere.
+	// A ring that loads has an active key and a recipients key of 32 bytes; other input does not
+	// panic.
 	f.Fuzz(func(t *testing.T, text string) {
 		write(t, path, text)
 		r, err := keyring.Load(path)

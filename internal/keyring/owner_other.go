@@ -7,5 +7,6 @@ import (
 	"os"
 )
 
-// keepOwner has nothing to keep here. It exists so that applications which only send compile everywhere.
+// keepOwner does nothing here: the system has no owner to keep. Applications that only send compile
+// everywhere.
 func keepOwner(*os.File, fs.FileInfo) error { return nil }

@@ -8,7 +8,8 @@ import (
 	"syscall"
 )
 
-// keepOwner gives f the owner and group of the file that it will replace: root may change the ring of a service.
+// keepOwner gives f the owner and group of the file that it will replace, so that root can change a
+// service's ring.
 func keepOwner(f *os.File, old fs.FileInfo) error {
 	mine, err := f.Stat()
 	if err != nil {

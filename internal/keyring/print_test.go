@@ -14,8 +14,8 @@ import (
 	"example.com/securemail/internal/keyring"
 )
 
-// T2 of the threat model.
-func TestNothingPrintsAKey(t *testing.T) {
+// T2 of the threat model: no key is in any output.
+func TestKeyRing_NeverPrintsAKey(t *testing.T) {
 	path := tempRing(t, ringText("a", keyLine("a", 'A')))
 	r := load(t, path)
 	f, err := keyring.Open(path)

@@ -15,9 +15,10 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// FieldError says which field of a [Content] cannot be mailed, and why. It never holds the field's value.
+// FieldError says which field of a [Content] is not valid, and why. It never holds the field's
+// value.
 type FieldError struct {
-	Field  string // as in Go: "To", "From.Address"
+	Field  string // the Go name: "To", "From.Address"
 	Reason string
 }
 
@@ -28,11 +29,11 @@ func bad(field, format string, args ...any) error {
 }
 
 const (
-	maxURI = 4 << 10  // more than the largest QR code holds
-	maxQR  = 64 << 10 // a 1-bit image of 400 pixels has less than 3 KiB
+	maxURI = 4 << 10  // octets; the largest QR code holds fewer
+	maxQR  = 64 << 10 // octets; a 1-bit image of 400 pixels has less than 3 KiB
 )
 
-// check returns the first fault of m as a [*FieldError].
+// check returns the first invalid field of m as a [*FieldError].
 func (m *Content) check() error {
 	if _, known := templates[m.Kind]; !known {
 		return bad("Kind", "is none that has a template")
@@ -115,7 +116,7 @@ func (m *Content) checkTOTP() error {
 	return nil
 }
 
-// A check below returns "" for a good value, otherwise the reason why it is not.
+// Each check below returns "" for a valid value, and otherwise the reason.
 
 func optional(check func(string) string) func(string) string {
 	return func(s string) string {
@@ -143,13 +144,13 @@ func text(limit int) func(string) string {
 	}
 }
 
-// turnsText reports whether r breaks the line or turns the direction of the text around it (UAX #9), so that what
-// stands in the mail would not be what is read.
+// turnsText reports whether r breaks the line or changes the direction of the text around it (UAX #9). A person would
+// then read another text than the mail holds.
 func turnsText(r rune) bool {
 	return r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069'
 }
 
-// headerText is text that goes into a header as well.
+// headerText is for text that also goes into a header.
 func headerText(limit int) func(string) string {
 	check := text(limit)
 	return func(s string) string {
@@ -162,7 +163,7 @@ func headerText(limit int) func(string) string {
 
 var messageIDForm = regexp.MustCompile(`^[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*@[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)*$`)
 
-// messageID accepts a subset of msg-id in RFC 5322 section 3.6.4: what can stand in a URL and a log as it is.
+// messageID accepts a subset of msg-id in RFC 5322 section 3.6.4, which a URL and a log hold without escapes.
 func messageID(s string) string {
 	if len(s) > 320 || !messageIDForm.MatchString(s) {
 		return "is not of the form id-left@id-right with letters, digits, dots, hyphens and underscores, 320 octets in all"
@@ -185,7 +186,7 @@ func ip(s string) string {
 	return ""
 }
 
-// grouped accepts a secret in groups for typing.
+// grouped accepts a secret that is written in groups.
 func grouped(s string) string {
 	for _, r := range s {
 		if r != ' ' && r != '-' && !isLetterOrDigit(r) {

@@ -15,7 +15,7 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// texts are the fields that hold free text or an address, by the name that an error gives them.
+// texts maps the names of the fields that hold free text, as in a FieldError, to the fields.
 var texts = map[string]func(*message.Content) *string{
 	"From.Name": func(m *message.Content) *string { return &m.From.Name },
 	"MessageID": func(m *message.Content) *string { return &m.MessageID },
@@ -37,7 +37,7 @@ func refused(t *testing.T, m message.Content, field, value string) {
 	}
 }
 
-func TestNoFieldHoldsControlCharacters(t *testing.T) {
+func TestCompose_RefusesControlCharactersInEveryField(t *testing.T) {
 	for field, of := range texts {
 		for _, bad := range []string{
 			"\r\nBcc: eve@example.org", "\nX-Injected: 1", "\r", "\n", "\x00", "\t", "\x1b[2J", "\x7f", "\u0085", "\u009b",
@@ -67,7 +67,7 @@ func TestCompose_NeedsSenderAndRecipient(t *testing.T) {
 	}
 }
 
-func TestOtherBadFieldsAreRefused(t *testing.T) {
+func TestCompose_RefusesOtherInvalidFields(t *testing.T) {
 	day := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	for _, tt := range []struct {
 		field string
@@ -125,7 +125,7 @@ func TestOtherBadFieldsAreRefused(t *testing.T) {
 	}
 }
 
-func TestLongestFieldsAreAccepted(t *testing.T) {
+func TestCompose_AcceptsTheLongestFields(t *testing.T) {
 	for _, k := range kinds {
 		for _, r := range []string{"x", "x ", "é", "長", "😀"} {
 			m := sample(t, k)
@@ -143,7 +143,7 @@ func TestLongestFieldsAreAccepted(t *testing.T) {
 	}
 }
 
-func TestIPIsShownAsPeopleKnowIt(t *testing.T) {
+func TestRender_ShowsTheIPInItsUsualForm(t *testing.T) {
 	for given, want := range map[string]string{
 		"192.0.2.1": "192.0.2.1", "::ffff:192.0.2.1": "192.0.2.1", "2001:DB8:0::1": "2001:db8::1", "fe80::1%<b>": "fe80::1",
 	} {
@@ -168,7 +168,7 @@ func blank(t *testing.T, w, h int) []byte {
 	return b.Bytes()
 }
 
-func TestHowLongItIsValid(t *testing.T) {
+func TestRender_SaysHowLongTheSecretIsValid(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		20 * time.Second:               "1 minute",
 		59 * time.Second:               "1 minute",

@@ -14,7 +14,7 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// What we compose net/mail parses, and no input adds a header field, a recipient or a part.
+// net/mail parses every composed message, and no input adds a header field, a recipient or a part.
 func FuzzCompose(f *testing.F) {
 	f.Add(0, "Example", "a@example.com", "b@example.com", "c@example.com", "1@example.com", "Example", "sign-in", "Alice", "alice",
 		"192.0.2.1", "Firefox", "en", "1234 5678", uri)

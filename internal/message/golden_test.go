@@ -11,11 +11,11 @@ import (
 
 var update = flag.Bool("update", false, "write the golden files instead of comparing with them")
 
-func TestGolden(t *testing.T) {
+func TestRender_MatchesTheGoldenFiles(t *testing.T) {
 	files := map[string]string{}
 	for _, k := range kinds {
 		full := sample(t, k)
-		bare := full // what is optional, left out
+		bare := full // without the optional fields
 		bare.Purpose, bare.Name, bare.IP, bare.Agent = "default", "", "", ""
 		for name, m := range map[string]message.Content{string(k): full, string(k) + "-bare": bare} {
 			words, err := message.Render(m)

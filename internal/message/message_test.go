@@ -33,7 +33,7 @@ func address(tb testing.TB, s string) mailaddr.Address {
 	return a
 }
 
-// sample is a good mail with every field set.
+// sample is a valid mail with every field set.
 func sample(tb testing.TB, k tasks.Kind) message.Content {
 	tb.Helper()
 	asked := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
@@ -81,7 +81,7 @@ func compose(t *testing.T, m message.Content) []byte {
 	return raw
 }
 
-// leaf is one part of a message that is not a multipart, decoded.
+// leaf is one decoded part of a message that is not a multipart.
 type leaf struct {
 	path   string // "mixed/related/alternative/text/html"
 	header map[string][]string
@@ -89,7 +89,7 @@ type leaf struct {
 	body   []byte
 }
 
-// walk reads a message with the standard library, which shares no code with the writer's MIME part.
+// walk reads a message with the standard library, which shares no code with go-mail.
 func walk(tb testing.TB, raw []byte) (netmail.Header, []leaf) {
 	tb.Helper()
 	msg, err := netmail.ReadMessage(bytes.NewReader(raw))
@@ -136,7 +136,7 @@ func leaves(tb testing.TB, path string, header map[string][]string, body io.Read
 	return []leaf{{path + kind, header, disposition["filename"], b}}
 }
 
-func TestStructure(t *testing.T) {
+func TestCompose_HasTheDocumentedStructure(t *testing.T) {
 	want := map[tasks.Kind]string{
 		tasks.Key:  "alternative/text/plain alternative/text/html",
 		tasks.Code: "alternative/text/plain alternative/text/html",
@@ -165,13 +165,13 @@ func TestStructure(t *testing.T) {
 	}
 }
 
-func TestQRCodeIsInlineAndAttached(t *testing.T) {
+func TestCompose_PutsTheQRCodeInlineAndAttached(t *testing.T) {
 	m := sample(t, tasks.TOTP)
 	_, parts := walk(t, compose(t, m))
 	html, inline, attached := string(parts[1].body), parts[2], parts[3]
 	id := netmail.Header(inline.header).Get("Content-Id")
 	if !strings.HasPrefix(id, "<") || !strings.Contains(html, `src="cid:`+strings.Trim(id, "<>")+`"`) {
-		t.Errorf("the HTML shows no image with the Content-ID %s", id)
+		t.Errorf("the HTML has no image with the Content-ID %s", id)
 	}
 	if n := strings.Count(html, "<img"); n != 1 {
 		t.Errorf("got %d images in the HTML, want 1", n)
@@ -189,7 +189,7 @@ func TestQRCodeIsInlineAndAttached(t *testing.T) {
 	}
 }
 
-func TestKeyURIIsALink(t *testing.T) {
+func TestRender_LinksTheKeyURI(t *testing.T) {
 	_, parts := walk(t, compose(t, sample(t, tasks.TOTP)))
 	if !strings.Contains(string(parts[0].body), "\r\n"+uri+"\r\n") {
 		t.Error("the text has no line with the key URI alone")
@@ -199,10 +199,10 @@ func TestKeyURIIsALink(t *testing.T) {
 	}
 }
 
-func TestHeader(t *testing.T) {
+func TestCompose_WritesTheHeader(t *testing.T) {
 	for _, k := range kinds {
 		m := sample(t, k)
-		m.Date = m.Date.In(time.FixedZone("", 5*3600)) // shown in UTC all the same
+		m.Date = m.Date.In(time.FixedZone("", 5*3600)) // the mail shows UTC nevertheless
 		raw := compose(t, m)
 		h, _ := walk(t, raw)
 		for name, want := range map[string]string{
@@ -227,7 +227,7 @@ func TestHeader(t *testing.T) {
 	}
 }
 
-func TestSubject(t *testing.T) {
+func TestRender_WritesTheSubject(t *testing.T) {
 	for _, tt := range []struct {
 		kind             tasks.Kind
 		product, purpose string
@@ -253,7 +253,7 @@ func TestSubject(t *testing.T) {
 	}
 }
 
-func TestNamesInFromSurvive(t *testing.T) {
+func TestCompose_KeepsNamesInFrom(t *testing.T) {
 	for _, name := range []string{
 		"", "Example", `O'Brien, "Bob" \ Sons <x>`, "Café", "会社 株式会社", "a@b", "Dr. (J.) Smith;", strings.Repeat("é", 64),
 	} {
@@ -267,7 +267,7 @@ func TestNamesInFromSurvive(t *testing.T) {
 	}
 }
 
-func TestSameMailSameWords(t *testing.T) {
+func TestCompose_GivesTheSameTextsAgain(t *testing.T) {
 	m := sample(t, tasks.TOTP)
 	h1, p1 := walk(t, compose(t, m))
 	h2, p2 := walk(t, compose(t, m))
@@ -283,7 +283,7 @@ func TestSameMailSameWords(t *testing.T) {
 	}
 }
 
-func TestEveryLocaleIsEnglish(t *testing.T) {
+func TestRender_IsEnglishInEveryLocale(t *testing.T) {
 	m := sample(t, tasks.Code)
 	want, _ := message.Render(m)
 	for _, locale := range []string{"", "en", "de-CH", "zz"} {

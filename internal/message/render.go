@@ -16,15 +16,15 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// Parts are the words of a mail.
+// Parts are the texts of a mail.
 type Parts struct {
 	Subject   string
 	Text      string // lines end in LF
-	HTML      string // refers to the QR image as cid: and ContentID
-	ContentID string // id of the QR image (RFC 2392), without angle brackets; empty unless the kind is TOTP
+	HTML      string // refers to the QR image as cid:ContentID
+	ContentID string // of the QR image (RFC 2392), without angle brackets; TOTP only
 }
 
-// view is what the templates see: texts ready to be shown.
+// view is the data of the templates: texts ready to be shown.
 type view struct {
 	Subject       string
 	Product       string
@@ -60,8 +60,9 @@ func parse(k tasks.Kind) pair {
 	}
 }
 
-// outlook holds the table that gives the mail its width in Outlook for Windows, which knows no max-width. They are
-// functions because html/template drops comments, and to every other program this is a comment.
+// outlook writes the table that sets the width of the mail in Outlook for Windows, which does not
+// support max-width. Every other program reads the table as a comment. It is written by functions,
+// because html/template drops comments.
 var outlook = htmltemplate.FuncMap{
 	"outlookOpen": func() htmltemplate.HTML {
 		return `<!--[if mso]><table role="presentation" width="560" align="center" cellpadding="0" cellspacing="0"><tr><td><![endif]-->`
@@ -69,7 +70,8 @@ var outlook = htmltemplate.FuncMap{
 	"outlookClose": func() htmltemplate.HTML { return `<!--[if mso]></td></tr></table><![endif]-->` },
 }
 
-// Render returns the words of m without composing a message. It refuses what [Compose] refuses.
+// Render returns the texts of m without composing a message. The error is a [*FieldError] if a
+// field of m is not valid.
 func Render(m Content) (Parts, error) {
 	if err := m.check(); err != nil {
 		return Parts{}, err
@@ -92,9 +94,10 @@ func Render(m Content) (Parts, error) {
 	return Parts{v.Subject, text.String(), html.String(), v.ContentID}, nil
 }
 
-// newView expects a checked mail.
+// newView returns the view of a Content that has been checked.
 func newView(m Content) view {
-	product := strings.Join(strings.Fields(m.Product), " ") // folding the subject may lose one of two spaces
+	// Folding the subject can lose one of two spaces.
+	product := strings.Join(strings.Fields(m.Product), " ")
 	v := view{
 		Product:   product,
 		For:       product,
@@ -108,14 +111,17 @@ func newView(m Content) view {
 		URI:       m.URI.Reveal(),
 	}
 	if ip, err := netip.ParseAddr(m.IP); err == nil {
-		v.IP = ip.Unmap().WithZone("").String() // an IPv4 address as people know it, and no name of our interfaces
+		// Show a mapped IPv4 address in its usual form, and no zone, which would name an interface
+		// of a server.
+		v.IP = ip.Unmap().WithZone("").String()
 	}
 	if m.Purpose != "" && m.Purpose != "default" {
 		v.For += " " + m.Purpose
 	}
 	if m.Kind == tasks.TOTP {
-		v.Link = htmltemplate.URL(v.URI) // check has seen that it is an otpauth URI
-		// Unique in the world (RFC 2045 section 7) because the Message-ID is, and short whatever that one's length.
+		v.Link = htmltemplate.URL(v.URI) // check made sure that it is an otpauth URI
+		// A hash of the Message-ID is globally unique, as RFC 2045 section 7 requires, and always
+		// short.
 		sum := sha256.Sum256([]byte(m.MessageID))
 		v.ContentID = fmt.Sprintf("qr.%x@securemail.invalid", sum[:10])
 		image, _ := png.DecodeConfig(bytes.NewReader(m.QR))
@@ -126,8 +132,9 @@ func newView(m Content) view {
 
 var link = regexp.MustCompile(`://|\S[.@]\pL\pL`)
 
-// unlessLink returns s, or nothing where mail programs would make a link of it. A name and a browser's name are
-// whatever a stranger typed: they must not turn our mail into one that says "Hello, win at evil.example".
+// unlessLink returns s, or "" if a mail program would find a link in it. A stranger can choose the
+// name and the agent, and could otherwise have us send a mail that says "Hello, win at
+// evil.example".
 func unlessLink(s string) string {
 	if link.MatchString(s) {
 		return ""
@@ -137,7 +144,8 @@ func unlessLink(s string) string {
 
 func date(t time.Time) string { return t.UTC().Format("2 January 2006, 15:04 UTC") }
 
-// span returns d to the minute, then rounded down to whole hours or days where it is long: a little early does no harm.
+// span returns d in minutes, or rounded down to whole hours or days if it is long: a limit that is
+// a little early does no harm.
 func span(d time.Duration) string {
 	n, unit := max(1, int(d.Round(time.Minute).Minutes())), "minute"
 	switch {

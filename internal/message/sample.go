@@ -8,14 +8,15 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// sampleSecrets are what sample mails carry. Nobody is mailed them.
+// sampleSecrets are the secrets of sample mails. No real mail carries one.
 var sampleSecrets = map[tasks.Kind]string{
 	tasks.Key:  "7K3QF-9M2XW-4TZ8H-P6RNV-C5DJY",
 	tasks.Code: "4281 9306",
 	tasks.TOTP: "ONQW 24DM MUQH G2DB OJSW IIDT MVRX EZLU",
 }
 
-// Sample returns a mail of one kind as these settings would send it, with a sample secret that lives for life.
+// Sample returns a mail of one kind as these settings would send it. It carries a sample secret
+// that expires after life.
 func Sample(from Sender, replyTo mailaddr.Address, product string, kind tasks.Kind, life time.Duration, codeDigits int) (Content, error) {
 	to, err := mailaddr.Parse("alice@example.com")
 	if err != nil {

@@ -14,12 +14,12 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// bare is the secret as it is computed with: without its groups.
+// bare is the secret without its groups.
 func bare(m message.Content) string {
 	return strings.NewReplacer(" ", "", "-", "").Replace(m.Secret.Reveal())
 }
 
-func TestSecretStandsInTheBodiesOnly(t *testing.T) {
+func TestCompose_PutsTheSecretInTheBodiesOnly(t *testing.T) {
 	for _, k := range kinds {
 		m := sample(t, k)
 		header, parts := walk(t, compose(t, m))
@@ -39,21 +39,22 @@ func TestSecretStandsInTheBodiesOnly(t *testing.T) {
 		}
 		for _, s := range []string{m.Secret.Reveal(), bare(m)} {
 			if strings.Contains(elsewhere, s) {
-				t.Errorf("%s: the secret stands in a header, a file name or an attribute", k)
+				t.Errorf("%s: the secret is in a header, a file name or an attribute", k)
 			}
 		}
-		// As one run of text in each part, so that it can be copied.
+		// It is one run of text in each part, so that a person can copy it.
 		if n := strings.Count(words.Text, m.Secret.Reveal()); n != 1 {
-			t.Errorf("%s: the secret stands %d times in the text, want 1", k, n)
+			t.Errorf("%s: the secret is %d times in the text, want 1", k, n)
 		}
 		if n := strings.Count(words.HTML, ">"+m.Secret.Reveal()+"<"); n != 1 {
-			t.Errorf("%s: the secret stands %d times in the HTML, want 1", k, n)
+			t.Errorf("%s: the secret is %d times in the HTML, want 1", k, n)
 		}
 	}
 }
 
-// A list of mails, and a lock screen, shows the first words: the longest known preview is under 200 characters.
-func TestPreviewShowsNoSecret(t *testing.T) {
+// A list of mails and a lock screen show the first words. The longest known preview has under 200
+// characters.
+func TestRender_BeginsWithoutTheSecret(t *testing.T) {
 	for _, k := range kinds {
 		m := sample(t, k)
 		m.Name, m.Product, m.Purpose, m.IP, m.Agent = "", "X", "", "", ""
@@ -67,7 +68,7 @@ func TestPreviewShowsNoSecret(t *testing.T) {
 			before, _, _ := strings.Cut(shown, m.Secret.Reveal())
 			want := 300
 			if part == "text" {
-				want = 150 // no padding there, and programs that show this part have no lock screen
+				want = 150 // the text has no padding, and programs that show it have no lock screen
 			}
 			if n := len([]rune(strings.Join(strings.Fields(before), " "))); n < want {
 				t.Errorf("%s: got %d characters before the secret in the %s, want %d", k, n, part, want)
@@ -79,7 +80,7 @@ func TestPreviewShowsNoSecret(t *testing.T) {
 	}
 }
 
-func TestHTMLLoadsNothing(t *testing.T) {
+func TestRender_LoadsNothingFromTheNetwork(t *testing.T) {
 	for _, k := range kinds {
 		words, err := message.Render(sample(t, k))
 		if err != nil {
@@ -99,7 +100,7 @@ var vectors = []string{
 	`&lt;b&gt;`, `&#60;b&#62;`, `<a href="otpauth:x">`, "\u00a0<b>", `${7*7}`, `%0d%0aBcc:x`, `\u003cb\u003e`, `＜b＞`,
 }
 
-func TestHostileTextIsEscaped(t *testing.T) {
+func TestRender_EscapesHostileText(t *testing.T) {
 	for _, k := range kinds {
 		want := skeleton(t, sample(t, k))
 		for _, v := range vectors {
@@ -120,7 +121,7 @@ func TestHostileTextIsEscaped(t *testing.T) {
 	}
 }
 
-func TestLinksOfStrangersAreNotShown(t *testing.T) {
+func TestRender_OmitsNamesThatMakeALink(t *testing.T) {
 	for name, shown := range map[string]bool{
 		"Alice": true, "Dr. Alice": true, "J.R.R. Tolkien": true, "O'Brien-Smith": true, "Alice 2.0": true, "Søren Å.": true,
 		"you won at evil.example": false, "http://[::1]/": false, "write to bob@evil.example": false, "www.例え.jp": false,
@@ -141,7 +142,7 @@ func TestLinksOfStrangersAreNotShown(t *testing.T) {
 	}
 }
 
-func TestErrorsHoldNoValue(t *testing.T) {
+func TestCompose_ErrorsHoldNoValue(t *testing.T) {
 	m := sample(t, tasks.TOTP)
 	m.Secret = secret.New("canary<")
 	_, err := message.Compose(m)
@@ -159,7 +160,8 @@ func mustNotHold(t *testing.T, err error, s string) {
 	}
 }
 
-// skeleton is the mail's HTML without its texts: elements and the names of their attributes.
+// skeleton returns the elements of the mail's HTML and the names of their attributes, without the
+// texts.
 func skeleton(t *testing.T, m message.Content) string {
 	t.Helper()
 	words, err := message.Render(m)

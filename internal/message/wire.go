@@ -12,8 +12,9 @@ var headerFields = []string{
 	"From", "To", "Reply-To", "Subject", "Date", "Message-ID", "Auto-Submitted", "MIME-Version", "Content-Type",
 }
 
-// orderHeader puts the header of raw, in place, in the order of headerFields, since go-mail's is another one on every
-// call. A field that is not ours, or stands there twice, is an error: whatever put it there, the mail must not leave.
+// orderHeader sorts the header of raw, in place, into the order of headerFields, because go-mail's
+// order changes with every call. An unknown or repeated field is an error: such a mail must not be
+// sent, whatever added the field.
 func orderHeader(raw []byte) error {
 	end := bytes.Index(raw, []byte("\r\n\r\n"))
 	if end < 0 {
@@ -23,7 +24,7 @@ func orderHeader(raw []byte) error {
 	fields := make([][]byte, len(headerFields))
 	at := -1
 	for line := range bytes.Lines(head) {
-		if line[0] == ' ' || line[0] == '\t' { // folded: the field goes on (RFC 5322 section 2.2.3)
+		if line[0] == ' ' || line[0] == '\t' { // folded (RFC 5322 section 2.2.3)
 			if at < 0 {
 				return errors.New("message: composed with a header that begins in the middle of a field")
 			}
@@ -40,14 +41,16 @@ func orderHeader(raw []byte) error {
 	return nil
 }
 
-// The longest lines, without their CRLF: RFC 5322 section 2.1.1, and RFC 2045 sections 6.7 and 6.8 for the bodies.
+// The octets of the longest lines, without CRLF: RFC 5322 section 2.1.1, and RFC 2045 sections 6.7
+// and 6.8 for bodies.
 const (
 	maxHeaderLine = 998
 	maxBodyLine   = 76
 )
 
-// scan reports what a relay might alter or read otherwise than we do. A bare CR or LF above all: servers that take it
-// for a line end can be made to see a second mail in ours (SMTP smuggling, CVE-2023-51764).
+// scan returns an error for a message that a relay might change, or read differently. A bare CR or
+// LF is the worst case: a server that accepts it as a line end can be made to see a second mail
+// (SMTP smuggling, CVE-2023-51764).
 func scan(raw []byte) error {
 	limit := maxHeaderLine
 	n := 0

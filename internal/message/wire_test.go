@@ -9,7 +9,7 @@ import (
 	"github.com/go-mail/mail/v2"
 )
 
-func TestScanFindsWhatRelaysWouldAlter(t *testing.T) {
+func TestScan_FindsWhatARelayWouldChange(t *testing.T) {
 	head := "Subject: x\r\n\r\n"
 	for _, good := range []string{head, head + strings.Repeat("a", 76) + "\r\n", "Subject: " + strings.Repeat("a", 989) + "\r\n\r\n"} {
 		if err := scan([]byte(good)); err != nil {
@@ -26,7 +26,7 @@ func TestScanFindsWhatRelaysWouldAlter(t *testing.T) {
 	}
 }
 
-func TestOrderHeader(t *testing.T) {
+func TestOrderHeader_SortsKnownFieldsAndRefusesOthers(t *testing.T) {
 	got := []byte("Content-Type: t;\r\n boundary=b\r\nSubject: a\r\n b\r\nFrom: f\r\n\r\nbody\r\n")
 	err := orderHeader(got)
 	if want := "From: f\r\nSubject: a\r\n b\r\nContent-Type: t;\r\n boundary=b\r\n\r\nbody\r\n"; err != nil || string(got) != want {
@@ -42,7 +42,7 @@ func TestOrderHeader(t *testing.T) {
 	}
 }
 
-func TestWriteErrorIsNoPanic(t *testing.T) {
+func TestWrite_ReturnsAnErrorInsteadOfPanicking(t *testing.T) {
 	msg := mail.NewMessage()
 	msg.SetBodyWriter("text/plain", func(io.Writer) error { return errors.New("full") })
 	msg.AddAlternative("text/html", "x")

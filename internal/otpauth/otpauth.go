@@ -1,12 +1,19 @@
-// Package otpauth computes the codes of an authenticator and hands the authenticator its secret, as a key URI and as
-// a QR image of it.
+// Package otpauth writes the key URI and the QR image that give an authenticator its TOTP secret,
+// and computes the codes that the authenticator shows.
 //
-// The codes are TOTP (RFC 6238) over HOTP (RFC 4226): SHA-1, 6 digits, 30 seconds, the one choice that every
-// authenticator understands; some ignore what a URI says about it. The key URI is Google Authenticator's format,
-// described in https://github.com/google/google-authenticator/wiki/Key-Uri-Format. No RFC defines it, so this package
-// writes a narrow form that leaves a reader nothing to guess:
+// TOTP is RFC 6238 over HOTP (RFC 4226). This package uses SHA-1, 6 digits and 30 seconds. Every
+// authenticator supports these values, and some ignore other values in the URI. The key URI is
+// Google Authenticator's format, described in
+// https://github.com/google/google-authenticator/wiki/Key-Uri-Format. No RFC defines it, so this
+// package writes one narrow form, which every known reader understands in the same way:
 //
 //	otpauth://totp/ISSUER:ACCOUNT?secret=BASE32&issuer=ISSUER&algorithm=SHA1&digits=6&period=30
+//
+// The package uses two libraries: skip2/go-qrcode computes the modules of the QR code, and
+// pquerna/otp computes the result of [Code]. `worker dev` calls Code to check a TOTP mail, and the
+// tests call it instead of an authenticator. The codes that people type are verified by package
+// credential, which has its own HOTP. The tests compare this package's URIs, images and codes with
+// those of pquerna/otp, zbarimg and oathtool.
 package otpauth
 
 import (
@@ -29,10 +36,10 @@ import (
 const Period = 30 * time.Second
 
 const (
-	maxIssuer  = 64  // runes; authenticators show a line of it
+	maxIssuer  = 64  // runes; authenticators show it on one line
 	maxAccount = 128 // runes
 	minSecret  = 16  // bytes: RFC 4226 section 4, R6, demands 128 bits and recommends 160
-	maxSecret  = 64  // bytes: a block of SHA-1's HMAC; a longer one is hashed first and gains nothing
+	maxSecret  = 64  // bytes: the block size of SHA-1; HMAC gains nothing from a longer secret
 )
 
 const (
@@ -42,16 +49,17 @@ const (
 
 var base32NoPad = base32.StdEncoding.WithPadding(base32.NoPadding)
 
-// Key is what an authenticator needs to know.
+// Key holds the values that an authenticator needs.
 type Key struct {
-	Issuer  string        // who asks for the codes, at most 64 runes
-	Account string        // whose codes they are, at most 128 runes
+	Issuer  string        // the name of the service, 1 to 64 runes
+	Account string        // the name of the person's account, 1 to 128 runes
 	Secret  secret.String // the shared secret, 16 to 64 raw bytes
 }
 
-// URI returns the key URI. It refuses an issuer or account that is empty, too long, not UTF-8, begins or ends with
-// space, or has a colon, which parts the two, or a character that controls a line or its direction. An error does not
-// hold the secret.
+// URI returns the key URI. The error says which field is not valid and never holds the secret.
+// Issuer and Account must be UTF-8 and must not be empty or too long, begin or end with a space, or
+// contain a colon (it separates the two) or a character that breaks a line or changes the text
+// direction.
 func (k Key) URI() (secret.String, error) {
 	if err := checkName(k.Issuer, maxIssuer); err != nil {
 		return secret.String{}, fmt.Errorf("otpauth: issuer %w", err)
@@ -68,9 +76,9 @@ func (k Key) URI() (secret.String, error) {
 		"?secret=" + base32NoPad.EncodeToString([]byte(raw)) + "&issuer=" + issuer + constant), nil
 }
 
-// ParseURI reads back what [Key.URI] wrote, and nothing else: another order, another escape or other parameters are
-// refused. It is for checking a QR code or a mail, not for importing the URIs of others. An error does not hold the
-// URI.
+// ParseURI returns the Key of a URI that [Key.URI] wrote. It refuses every other URI, also one with
+// another order, another escape or another parameter. It is for checking a QR code or a mail, not
+// for importing URIs. An error does not hold the URI.
 func ParseURI(uri string) (Key, error) {
 	errForm := errors.New("otpauth: not a key URI in the form that this package writes")
 	rest, ok := strings.CutPrefix(uri, prefix)
@@ -106,23 +114,25 @@ func checkName(s string, limit int) error {
 	case utf8.RuneCountInString(s) > limit:
 		return fmt.Errorf("is longer than %d characters", limit)
 	case strings.TrimSpace(s) != s:
-		return errors.New("begins or ends with space, which some authenticators take away")
+		return errors.New("begins or ends with a space, which some authenticators remove")
 	case strings.Contains(s, ":"):
-		return errors.New("has a colon, which parts issuer and account in a key URI; leave it out")
+		return errors.New("has a colon, which separates issuer and account in a key URI; leave it out")
 	case strings.ContainsFunc(s, controls):
 		return errors.New("has a control character; leave it out")
 	}
 	return nil
 }
 
-// controls says yes to what could break the line that an authenticator shows, or turn its direction.
+// controls reports whether r could break the line that an authenticator shows, or change its text
+// direction.
 func controls(r rune) bool {
 	return unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
 }
 
-// escape percent-encodes all but the unreserved characters (RFC 3986 section 2.3) and @, which is itself in a path
-// and in a query (section 3.3) and common in accounts. Nothing in net/url does: PathEscape leaves & = + and :,
-// QueryEscape makes + of a space, which authenticators show as +.
+// escape percent-encodes every character but the unreserved ones (RFC 3986 section 2.3) and @,
+// which may stand in a path and in a query (RFC 3986 section 3.3) and is common in accounts.
+// net/url has no such function: PathEscape does not encode & = + and :, and QueryEscape turns a
+// space into +, which authenticators show as +.
 func escape(s string) string {
 	const hex = "0123456789ABCDEF"
 	var b strings.Builder
@@ -137,17 +147,19 @@ func escape(s string) string {
 	return b.String()
 }
 
-// Step returns the number of the time step that t is in, T of RFC 6238 section 4.2. A verifier keeps the step of the
-// last code that it accepted and takes only later ones (section 5.2). t must not be before 1970.
+// Step returns the number of the time step of t, T of RFC 6238 section 4.2. A verifier stores the
+// step of the last code that it accepted, and accepts only codes of later steps (RFC 6238 section
+// 5.2). t must not be before 1970.
 func Step(t time.Time) int64 { return t.Unix() / int64(Period/time.Second) }
 
-// Code returns the six digits that an authenticator with this raw secret shows at t. Compare them in constant time.
+// Code returns the six digits that an authenticator with this raw secret shows at t. Compare codes
+// in constant time.
 func Code(secret []byte, t time.Time) string {
 	code, err := hotp.GenerateCodeCustom(base32.StdEncoding.EncodeToString(secret), uint64(Step(t)),
 		hotp.ValidateOpts{Digits: otp.DigitsSix, Algorithm: otp.AlgorithmSHA1})
 	if err != nil {
-		// Only base32 that does not decode is an error there. An empty code must never be compared with an empty
-		// answer.
+		// The only possible cause is base32 that does not decode. Returning "" would let an empty
+		// answer match.
 		panic("otpauth: " + err.Error())
 	}
 	return code

@@ -24,8 +24,9 @@ func key(issuer, account string) otpauth.Key {
 	return otpauth.Key{Issuer: issuer, Account: account, Secret: secret.New(raw)}
 }
 
-// RFC 6238 appendix B, SHA-1. The RFC prints eight digits; six are the last six of them (RFC 4226 section 5.3).
-func TestCodeRFC6238(t *testing.T) {
+// The vectors are RFC 6238 appendix B, SHA-1. The RFC prints eight digits; a code of six is the
+// last six of them (RFC 4226 section 5.3).
+func TestCode_MatchesRFC6238(t *testing.T) {
 	for unix, want := range map[int64]string{
 		59: "94287082", 1111111109: "07081804", 1111111111: "14050471",
 		1234567890: "89005924", 2000000000: "69279037", 20000000000: "65353130",
@@ -36,8 +37,8 @@ func TestCodeRFC6238(t *testing.T) {
 	}
 }
 
-// RFC 4226 appendix D: the step is the counter.
-func TestCodeRFC4226(t *testing.T) {
+// The vectors are RFC 4226 appendix D. The step is the counter.
+func TestCode_MatchesRFC4226(t *testing.T) {
 	for counter, want := range []string{
 		"755224", "287082", "359152", "969429", "338314", "254676", "287922", "162583", "399871", "520489",
 	} {
@@ -53,7 +54,7 @@ func TestCodeRFC4226(t *testing.T) {
 	}
 }
 
-func TestURIGolden(t *testing.T) {
+func TestURI_MatchesTheGoldenURIs(t *testing.T) {
 	for _, c := range []struct{ issuer, account, label, query string }{
 		{"Example", "alice@example.com", "Example:alice@example.com", "Example"},
 		{"AT&T Co", "me", "AT%26T%20Co:me", "AT%26T%20Co"},
@@ -73,14 +74,14 @@ func TestURIGolden(t *testing.T) {
 	}
 }
 
-// names are issuers and accounts that some writer or reader of key URIs gets wrong.
+// names are issuers and accounts that some writer or reader of key URIs handles wrongly.
 var names = []string{
 	"Example", "alice@example.com", "AT&T Co", "A+B", "Café", "a/b", "100%", "x#y?z", "a=b", "%20", "%3A", "a%3Ab", "a%2Fb",
 	"+", "&", "?secret=AAAA", "&issuer=x", "\\", "\"", "'", "<b>", "..", ".", "/", "//", "a;b", "a,b", "@", "~", "日本語", "🔑",
 	"ß", "e\u0301", "a  b", strings.Repeat("é", 64),
 }
 
-func TestURISurvivesEveryReader(t *testing.T) {
+func TestURI_IsReadBackByOtherReaders(t *testing.T) {
 	for _, issuer := range names {
 		for _, account := range names {
 			checkReaders(t, key(issuer, account))
@@ -88,7 +89,7 @@ func TestURISurvivesEveryReader(t *testing.T) {
 	}
 }
 
-// checkReaders checks that ParseURI, net/url and pquerna/otp read from the URI of k what k is.
+// checkReaders checks that ParseURI, net/url and pquerna/otp read the fields of k from its URI.
 func checkReaders(t *testing.T, k otpauth.Key) {
 	t.Helper()
 	uri, err := k.URI()
@@ -130,7 +131,7 @@ func checkReaders(t *testing.T, k otpauth.Key) {
 	}
 }
 
-func TestURIRefuses(t *testing.T) {
+func TestURI_RefusesInvalidFields(t *testing.T) {
 	for name, c := range map[string]struct{ name, want string }{
 		"empty":             {"", "empty"},
 		"colon":             {"a:b", "colon"},
@@ -168,7 +169,7 @@ func TestURIRefuses(t *testing.T) {
 	}
 }
 
-func TestParseURIRefuses(t *testing.T) {
+func TestParseURI_RefusesEveryOtherForm(t *testing.T) {
 	uri, err := key("Issuer", "account").URI()
 	if err != nil {
 		t.Fatal(err)
@@ -221,7 +222,7 @@ func TestParseURIRefuses(t *testing.T) {
 	}
 }
 
-func TestKeyDoesNotPrint(t *testing.T) {
+func TestKey_NeverPrintsTheSecret(t *testing.T) {
 	k := key("Issuer", "account")
 	_, err := otpauth.Key{Issuer: "a:b", Account: "c", Secret: k.Secret}.URI()
 	out := fmt.Sprint(err)
@@ -235,7 +236,7 @@ func TestKeyDoesNotPrint(t *testing.T) {
 	}
 }
 
-// What URI writes, ParseURI, net/url and pquerna/otp read back.
+// ParseURI, net/url and pquerna/otp read back every URI.
 func FuzzURI(f *testing.F) {
 	for _, name := range names {
 		f.Add(name, "alice@example.com", []byte(raw))
@@ -249,7 +250,7 @@ func FuzzURI(f *testing.F) {
 	})
 }
 
-// What ParseURI reads, URI writes back, byte for byte.
+// URI writes every URI that ParseURI accepts, byte for byte.
 func FuzzParseURI(f *testing.F) {
 	for _, name := range names {
 		uri, err := key(name, name).URI()

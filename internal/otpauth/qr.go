@@ -14,13 +14,14 @@ import (
 )
 
 const (
-	imagePixels  = 300 // wanted width: a phone reads it off any screen, and it fits a narrow mail
-	modulePixels = 4   // least width of a module, for a QR code so large that it needs more than imagePixels
+	imagePixels  = 300 // aimed at: a phone can read it on any screen, and it fits a narrow mail
+	modulePixels = 4   // at least, for a module; a large QR code gets wider than imagePixels
 )
 
-// QR returns a PNG image of uri as a QR code: level Medium, about 300 pixels wide, every module the same whole number
-// of pixels, with the quiet zone of four modules that ISO/IEC 18004 asks for. It fails if uri is longer than 2,331
-// bytes; an error does not hold it.
+// QR returns uri as a QR code in a PNG image. The code has error correction level Medium and the
+// quiet zone of four modules that ISO/IEC 18004 requires. The image is about 300 pixels wide, and
+// every module has the same whole number of pixels. QR fails if uri is empty or longer than 2,331
+// bytes. An error does not hold uri.
 func QR(uri secret.String) ([]byte, error) {
 	modules, err := matrix(uri.Reveal())
 	if err != nil {
@@ -32,22 +33,22 @@ func QR(uri secret.String) ([]byte, error) {
 
 // matrix returns the modules, quiet zone included; true is dark.
 func matrix(content string) (modules [][]bool, err error) {
-	// go-qrcode panics where it finds itself wrong. That is one mail's end, not the worker's; what it says may hold a
-	// character of the secret.
+	// go-qrcode panics on an internal error. Such a panic must fail one mail, not the worker. Its
+	// text is dropped, because it may hold a character of the secret.
 	defer func() {
 		if recover() != nil {
-			err = errors.New("otpauth: QR code: go-qrcode failed inside")
+			err = errors.New("otpauth: QR code: go-qrcode panicked")
 		}
 	}()
 	q, err := qrcode.New(content, qrcode.Medium)
 	if err != nil {
-		return nil, errors.New("otpauth: QR code: the key URI is empty or over 2331 bytes; shorten issuer or account")
+		return nil, errors.New("otpauth: QR code: the key URI is empty or longer than 2331 bytes; shorten issuer or account")
 	}
 	return q.Bitmap(), nil
 }
 
-// compressors keeps zlib writers from one image to the next: making one takes over a megabyte, and longer than its
-// work.
+// compressors reuses zlib writers: creating one takes over a megabyte, and more time than
+// compressing an image.
 var compressors = sync.Pool{New: func() any {
 	w, err := zlib.NewWriterLevel(nil, zlib.BestSpeed)
 	if err != nil {
@@ -56,16 +57,17 @@ var compressors = sync.Pool{New: func() any {
 	return w
 }}
 
-// encodePNG writes modules as a PNG image (RFC 2083) of one bit per pixel, grey scale. It takes a twentieth of what
-// the matrix takes; image/png, which knows eight bits of grey at least, takes half of it, and go-qrcode's own writer
-// as much again.
+// encodePNG returns modules as a PNG image (RFC 2083), grey scale with one bit per pixel. It takes
+// a twentieth of the time that the matrix takes. image/png, which has no fewer than eight bits of
+// grey, takes half of that time, and go-qrcode's own writer as much as the matrix.
 func encodePNG(modules [][]bool, scale int) ([]byte, error) {
 	size := len(modules) * scale
 	var out bytes.Buffer
 	out.WriteString("\x89PNG\r\n\x1a\n")
 	header := binary.BigEndian.AppendUint32(nil, uint32(size))
 	header = binary.BigEndian.AppendUint32(header, uint32(size))
-	chunk(&out, "IHDR", append(header, 1, 0, 0, 0, 0)) // bit depth 1, grey scale, deflate, filters per row, not interlaced
+	// Bit depth 1, grey scale, deflate, filters per row, not interlaced.
+	chunk(&out, "IHDR", append(header, 1, 0, 0, 0, 0))
 
 	var data bytes.Buffer
 	w := compressors.Get().(*zlib.Writer)
@@ -80,7 +82,8 @@ func encodePNG(modules [][]bool, scale int) ([]byte, error) {
 	return out.Bytes(), nil
 }
 
-// pixels returns the rows of the image, each behind its filter type, 0: as it is (RFC 2083 section 6).
+// pixels returns the rows of the image. Each follows its filter type, 0 for none (RFC 2083 section
+// 6).
 func pixels(modules [][]bool, scale int) []byte {
 	width := (len(modules)*scale + 7) / 8
 	rows := make([]byte, 0, len(modules)*scale*(1+width))
@@ -99,7 +102,8 @@ func pixels(modules [][]bool, scale int) []byte {
 	return rows
 }
 
-// chunk writes one PNG chunk: length, type, data, and the CRC of the last two (RFC 2083 section 3.2).
+// chunk writes one PNG chunk: length, type, data, and the CRC of type and data (RFC 2083 section
+// 3.2).
 func chunk(out *bytes.Buffer, kind string, data []byte) {
 	b := binary.BigEndian.AppendUint32(nil, uint32(len(data)))
 	b = append(b, kind...)

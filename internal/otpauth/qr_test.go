@@ -20,7 +20,8 @@ import (
 	"example.com/securemail/internal/secret"
 )
 
-// tool returns the path of a program that judges from outside. Without it the test is skipped, except in CI.
+// tool returns the path of an independent program. Without the program the test is skipped; in CI
+// it fails.
 func tool(t *testing.T, name string) string {
 	t.Helper()
 	path, err := exec.LookPath(name)
@@ -44,9 +45,9 @@ func randomURI(t testing.TB, account string) (uri secret.String, raw []byte) {
 	return uri, raw
 }
 
-// TestQRAndCodeAgainstOtherPrograms has zbarimg read the image, and gives the secret in what it read to oathtool:
-// 1,000 random secrets.
-func TestQRAndCodeAgainstOtherPrograms(t *testing.T) {
+// The test takes 1,000 random secrets. zbarimg reads each image, and oathtool computes a code from
+// the secret in the URI that zbarimg read.
+func TestQR_AgreesWithZbarimgAndOathtool(t *testing.T) {
 	t.Parallel()
 	zbarimg, oathtool := tool(t, "zbarimg"), tool(t, "oathtool")
 	secrets, perCall := 1000, 50
@@ -77,8 +78,8 @@ func checkImages(t *testing.T, zbarimg, oathtool string, first, n int) {
 		}
 		uris, files, raws = append(uris, uri.Reveal()), append(files, file), append(raws, raw)
 	}
-	// Without --raw and -q it would say more than one line for a file; only the QR decoder, so that no bar is seen in
-	// a code.
+	// With --raw and -q, zbarimg prints one line for a file. Only the QR decoder is on, so that it
+	// finds no bar code in a QR code.
 	out, err := exec.Command(zbarimg, append([]string{"--raw", "-q", "-Sdisable", "-Sqrcode.enable"}, files...)...).Output()
 	if err != nil {
 		t.Fatalf("zbarimg: %v", err)
@@ -100,7 +101,7 @@ func checkImages(t *testing.T, zbarimg, oathtool string, first, n int) {
 			t.Fatalf("oathtool: %v", err)
 		}
 		if got, want := otpauth.Code(raws[i], at), strings.TrimSpace(string(code)); got != want {
-			t.Errorf("%s at %d: got %s, want %s as oathtool", encoded, at.Unix(), got, want)
+			t.Errorf("%s at %d: got %s, want %s of oathtool", encoded, at.Unix(), got, want)
 		}
 	}
 }
@@ -112,8 +113,8 @@ func randomTime() time.Time {
 	return time.Unix(int64(binary.BigEndian.Uint32(b[:])), 0)
 }
 
-// The image has whole-pixel modules and the quiet zone, and is otherwise go-qrcode's matrix.
-func TestQRImage(t *testing.T) {
+// The image is go-qrcode's matrix, with the quiet zone and with modules of whole pixels.
+func TestQR_HasWholePixelModulesAndTheQuietZone(t *testing.T) {
 	for _, length := range []int{1, 14, 100, 150, 200, 400, 1000, 2331} {
 		content := strings.Repeat("a", length)
 		data, err := otpauth.QR(secret.New(content))
@@ -150,7 +151,7 @@ func TestQRImage(t *testing.T) {
 	}
 }
 
-func TestQRIsOneBitGreyAndSmall(t *testing.T) {
+func TestQR_IsOneBitGreyAndSmall(t *testing.T) {
 	uri, _ := randomURI(t, "alice@example.com")
 	data, err := otpauth.QR(uri)
 	if err != nil {
@@ -164,7 +165,7 @@ func TestQRIsOneBitGreyAndSmall(t *testing.T) {
 	}
 }
 
-func TestQRRefuses(t *testing.T) {
+func TestQR_RefusesInvalidURIs(t *testing.T) {
 	for name, content := range map[string]string{"empty": "", "2332 bytes": strings.Repeat("a", 2332)} {
 		data, err := otpauth.QR(secret.New(content))
 		if err == nil || data != nil || strings.Contains(err.Error(), "aaa") {
@@ -173,7 +174,7 @@ func TestQRRefuses(t *testing.T) {
 	}
 }
 
-func TestQRAtOnce(t *testing.T) {
+func TestQR_IsSafeForConcurrentUse(t *testing.T) {
 	for i := range 8 {
 		t.Run(fmt.Sprint(i), func(t *testing.T) {
 			t.Parallel()
@@ -199,7 +200,7 @@ func BenchmarkQR(b *testing.B) {
 	}
 }
 
-// BenchmarkMatrix is go-qrcode alone, which BenchmarkQR cannot go below.
+// BenchmarkMatrix runs go-qrcode alone, the lower bound of BenchmarkQR.
 func BenchmarkMatrix(b *testing.B) {
 	uri, _ := randomURI(b, "alice@example.com")
 	b.ReportAllocs()

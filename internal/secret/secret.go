@@ -1,18 +1,19 @@
-// Package secret holds values that must not be printed.
+// Package secret has a string type for values that must not be printed.
 //
-// A password that is an ordinary string ends up, sooner or later, in an error text, a log line or a %+v of the
-// struct around it. A [String] prints as "[redacted]" whatever verb, encoder or logger meets it, also inside an
-// unexported field, where fmt can call no method: it holds a pointer, and fmt prints a nested pointer as an address.
-// [String.Reveal] is the only way out, so that a search for Reveal finds every place that handles a secret.
+// A password in an ordinary string sooner or later gets into an error text, a log line or the %+v
+// of a struct. A [String] prints as "[redacted]" with every verb, encoder and logger. fmt calls no
+// method of an unexported field. There it prints an address, because a String holds a pointer and
+// fmt does not follow nested pointers. [String.Reveal] is the only way to the value, so a search
+// for Reveal finds every place that handles a secret.
 package secret
 
 import "log/slog"
 
-// Redacted is what a secret prints as.
+// Redacted is the text that a secret prints as.
 const Redacted = "[redacted]"
 
-// String is a string that does not print. The zero value is the empty secret. Compare secrets with
-// crypto/subtle, not with ==, which compares identity here.
+// String is a string that does not print. The zero value is the empty secret. Compare revealed
+// secrets with crypto/subtle; == on two Strings compares pointers, not texts.
 type String struct{ p *string }
 
 // New hides s.

@@ -22,7 +22,7 @@ type holder struct {
 	hidden secret.String
 }
 
-func TestNothingPrintsASecret(t *testing.T) {
+func TestString_NeverPrints(t *testing.T) {
 	s := secret.New(canary)
 	h := holder{"h", s, s}
 	var out []string

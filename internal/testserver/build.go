@@ -10,7 +10,7 @@ import (
 	"testing"
 )
 
-// BuildWorker builds cmd/worker with further flags of go build, and returns the program's path.
+// BuildWorker builds cmd/worker with these flags of go build, and returns the path of the program.
 func BuildWorker(t testing.TB, flags ...string) string {
 	t.Helper()
 	binary := filepath.Join(t.TempDir(), "worker")
@@ -21,8 +21,9 @@ func BuildWorker(t testing.TB, flags ...string) string {
 	return binary
 }
 
-// Overlay returns a flag of go build by which a source file has one text in it replaced by another. The text must stand there
-// once. So a test has a program that is changed on purpose, and no such change stands in the source.
+// Overlay returns a flag of go build that replaces one text in a source file by another. The file
+// must hold the text exactly once. A test builds a changed program in this way, without a change of
+// the source.
 func Overlay(t testing.TB, file, old, replacement string) string {
 	t.Helper()
 	path, err := filepath.Abs(file)
@@ -34,7 +35,7 @@ func Overlay(t testing.TB, file, old, replacement string) string {
 		t.Fatal(err)
 	}
 	if n := strings.Count(string(source), old); n != 1 {
-		t.Fatalf("%s has %q %d times, want once: this change has to be made in another way", file, old, n)
+		t.Fatalf("%s has %q %d times, want once: adapt the text to the source", file, old, n)
 	}
 	dir := t.TempDir()
 	changed, overlay := filepath.Join(dir, filepath.Base(file)), filepath.Join(dir, "overlay.json")

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// certificate is one for 127.0.0.1 and localhost that is its own authority.
+// certificate is a self-signed certificate for 127.0.0.1 and localhost.
 type certificate struct {
 	certPEM, keyPEM []byte
 	roots           *x509.CertPool
@@ -55,8 +55,8 @@ func (c certificate) config(t testing.TB) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{pair}}
 }
 
-// NewTLS is for servers that a test writes itself: a certificate for 127.0.0.1 and localhost, and in PEM form the authority
-// that its clients have to trust.
+// NewTLS returns the TLS configuration for a server that a test writes itself, with a certificate
+// for 127.0.0.1 and localhost, and the authority for its clients to trust, in PEM form.
 func NewTLS(t testing.TB) (server *tls.Config, authority []byte) {
 	t.Helper()
 	c := newCertificate(t)

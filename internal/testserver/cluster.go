@@ -17,8 +17,8 @@ const (
 
 // Cluster is a Redis Cluster on 127.0.0.1, with the users of [Redis].
 type Cluster struct {
-	URL    string               // redis-cluster://... or rediss-cluster://..., for the user of workers
-	Client *redis.ClusterClient // an administrator's
+	URL    string               // redis-cluster://... or rediss-cluster://...: the user of workers
+	Client *redis.ClusterClient // for the administrator
 
 	t     testing.TB
 	tls   *serverTLS
@@ -26,21 +26,22 @@ type Cluster struct {
 	nodes []*Redis // in the order of addrs
 }
 
-// StartCluster starts a Redis Cluster of three masters, and returns an administrator's client of it when it serves every
-// slot.
+// StartCluster starts a Redis Cluster of three masters. It returns a client for the administrator
+// when the cluster serves every slot.
 func StartCluster(t testing.TB) *redis.ClusterClient {
 	t.Helper()
 	return startCluster(t, 0, nil).Client
 }
 
-// StartReplicatedCluster starts a Redis Cluster of three masters and three replicas, in which a replica takes over some
-// three seconds after its master has died.
+// StartReplicatedCluster starts a Redis Cluster of three masters and three replicas. A replica
+// takes over some three seconds after its master was killed.
 func StartReplicatedCluster(t testing.TB) *Cluster {
 	t.Helper()
 	return startCluster(t, clusterMasters, nil)
 }
 
-// StartTLSCluster is [StartReplicatedCluster] with TLS everywhere. caFile holds the authority behind the certificates.
+// StartTLSCluster is [StartReplicatedCluster] with TLS on every connection. caFile holds the
+// authority of the certificates.
 func StartTLSCluster(t testing.TB) (c *Cluster, caFile string) {
 	t.Helper()
 	tls := newServerTLS(t)
@@ -51,7 +52,7 @@ func startCluster(t testing.TB, replicas int, tls *serverTLS) *Cluster {
 	t.Helper()
 	c := &Cluster{t: t, tls: tls}
 	size := clusterMasters + replicas
-	ports := freePorts(t, 2*size) // a node talks to the others on a port of its own
+	ports := freePorts(t, 2*size) // two for a node: one for clients, one for the other nodes
 	for i := range size {
 		port, bus := ports[2*i], ports[2*i+1]
 		args := append(tls.portArgs(port), "--cluster-enabled", "yes", "--cluster-port", fmt.Sprint(bus), "--appendfsync", "no",
@@ -65,7 +66,7 @@ func startCluster(t testing.TB, replicas int, tls *serverTLS) *Cluster {
 		if i < clusterMasters {
 			c.must(node.Client.ClusterAddSlotsRange(t.Context(), i*clusterSlots/clusterMasters, (i+1)*clusterSlots/clusterMasters-1).Err())
 		}
-		for j := range i { // each, since gossip would take seconds
+		for j := range i { // the nodes would take seconds to tell each other
 			c.must(node.Client.Do(t.Context(), "CLUSTER", "MEET", "127.0.0.1", ports[2*j], ports[2*j+1]).Err())
 		}
 	}
@@ -79,7 +80,7 @@ func startCluster(t testing.TB, replicas int, tls *serverTLS) *Cluster {
 		c.must(replica.Client.ClusterReplicate(t.Context(), c.nodes[i].Client.ClusterMyID(t.Context()).Val()).Err())
 		replica.waitReplica()
 	}
-	for _, node := range c.nodes { // or a master might die before anybody else knows who could take over
+	for _, node := range c.nodes { // only then can a replica take over
 		waitFor(t, "the nodes of the cluster know the replicas", func() bool {
 			shards, err := node.Client.ClusterShards(t.Context()).Result()
 			online := 0
@@ -105,7 +106,7 @@ func (c *Cluster) must(err error) {
 	}
 }
 
-// As returns a client of one of the users.
+// As returns a client for one of the users.
 func (c *Cluster) As(user string) *redis.ClusterClient {
 	client := redis.NewClusterClient(&redis.ClusterOptions{Addrs: c.addrs, Username: user, Password: RedisPassword, DisableIdentity: true,
 		TLSConfig: c.tls.clientConfig(), ClusterStateReloadInterval: time.Second, MaxRedirects: 10})
@@ -113,8 +114,8 @@ func (c *Cluster) As(user string) *redis.ClusterClient {
 	return client
 }
 
-// KillMaster ends the master that serves a key with SIGKILL, and returns when another node serves it. What it returns
-// starts the dead one again, and waits until it is a replica that has everything.
+// KillMaster kills the master that serves a key with SIGKILL, and returns when another node serves
+// the key. revive starts the dead node again, and waits until it is a replica with all data.
 func (c *Cluster) KillMaster(key string) (revive func()) {
 	c.t.Helper()
 	dead := c.master(key)
@@ -142,7 +143,7 @@ func (c *Cluster) master(key string) *Redis {
 	return nil
 }
 
-// role is "master" or "slave", as Redis calls it.
+// role returns "master" or "slave", the words of Redis, or "" if the server does not answer.
 func (r *Redis) role() string {
 	role, _ := r.Client.Do(context.Background(), "ROLE").Slice()
 	if len(role) == 0 {
@@ -151,7 +152,7 @@ func (r *Redis) role() string {
 	return fmt.Sprint(role[0])
 }
 
-// waitReplica waits until the server has everything that its master has.
+// waitReplica waits until the server has all data of its master.
 func (r *Redis) waitReplica() {
 	r.t.Helper()
 	waitFor(r.t, "the replica has its master's data", func() bool {
@@ -163,7 +164,7 @@ func waitFor(t testing.TB, what string, done func() bool) {
 	t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); !done(); time.Sleep(20 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			t.Fatalf("waited in vain until %s", what)
+			t.Fatalf("timeout after 30 s, while waiting until %s", what)
 		}
 	}
 }

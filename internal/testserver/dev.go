@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// Dev is a running worker dev.
+// Dev is a running `worker dev`.
 type Dev struct{ RedisAddr, InboxURL string }
 
-// StartDev builds and starts worker dev on free ports, and waits until it serves.
+// StartDev builds and starts `worker dev` on free ports, and waits until it serves.
 func StartDev(t testing.TB) *Dev {
 	t.Helper()
-	any := "127.0.0.1:0"
-	cmd := exec.Command(BuildWorker(t), "dev", "--redis-addr", any, "--smtps-addr", any, "--submission-addr", any, "--inbox-addr", any, "--admin-addr", any)
+	free := "127.0.0.1:0"
+	cmd := exec.Command(BuildWorker(t), "dev", "--redis-addr", free, "--smtps-addr", free, "--submission-addr", free, "--inbox-addr", free, "--admin-addr", free)
 	cmd.Stderr = os.Stderr
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -42,13 +42,15 @@ func StartDev(t testing.TB) *Dev {
 		}
 		if d.InboxURL != "" && d.RedisAddr != "" {
 			giveUp.Stop()
-			go func() { // so that worker dev never waits for a reader; ends with the process, for which the cleanup waits
+			// Without a reader, worker dev would block. The goroutine ends with the process, and
+			// the cleanup waits for that.
+			go func() {
 				for lines.Scan() {
 				}
 			}()
 			return d
 		}
 	}
-	t.Fatal("worker dev ended, or did not say where it is")
+	t.Fatal("worker dev ended, or did not print its addresses")
 	return nil
 }

@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// freePorts returns n ports of 127.0.0.1 that nothing listens on. They are below those that Linux gives to connections
-// (32768 and up), so that no other test takes one by chance before its server has it.
+// freePorts returns n ports of 127.0.0.1 that nothing listens on. They are below those that Linux
+// assigns to connections (32768 and up), so that no connection of another test uses one before the
+// server listens.
 func freePorts(t testing.TB, n int) []int {
 	t.Helper()
 	var ports []int
@@ -18,7 +19,7 @@ func freePorts(t testing.TB, n int) []int {
 		if err != nil {
 			continue
 		}
-		defer listener.Close() // only when all are found, or one might be found twice
+		defer listener.Close() // at the end, so that no port is found twice
 		if ports = append(ports, port); len(ports) == n {
 			return ports
 		}

@@ -13,7 +13,8 @@ import (
 	"time"
 )
 
-// Postfix is a running Postfix that takes mail for example.com over TLS on two ports, from who logs in.
+// Postfix is a running Postfix that accepts mail for example.com over TLS on two ports, after a
+// login.
 type Postfix struct {
 	SMTPSPort      int // implicit TLS
 	SubmissionPort int // STARTTLS
@@ -26,17 +27,17 @@ type Postfix struct {
 	maildir string
 }
 
-// StartPostfix starts a Postfix of its own folder on 127.0.0.1 and waits until it answers. Postfix has to be started
-// by root; others skip the test.
+// StartPostfix starts a Postfix with its own folder on 127.0.0.1, and waits until it answers. Only
+// root can start Postfix; for another user it skips the test, or fails it with CI=true.
 func StartPostfix(t testing.TB) *Postfix {
 	t.Helper()
 	program := Need(t, "postfix", "postfix")
 	saslpasswd := Need(t, "saslpasswd2", "sasl2-bin")
 	if os.Getuid() != 0 {
 		if os.Getenv("CI") == "true" {
-			t.Fatal("Postfix has to be started by root")
+			t.Fatal("only root can start Postfix")
 		}
-		t.Skip("Postfix has to be started by root: this test needs the real one")
+		t.Skip("only root can start Postfix, which this test needs")
 	}
 	dir, err := os.MkdirTemp("", "postfix")
 	if err != nil {
@@ -62,7 +63,7 @@ func StartPostfix(t testing.TB) *Postfix {
 	}
 }
 
-// Mails returns what was delivered, in no particular order.
+// Mails returns the delivered mails, in no particular order.
 func (p *Postfix) Mails() [][]byte {
 	p.t.Helper()
 	files, err := filepath.Glob(filepath.Join(p.maildir, "new", "*"))
@@ -80,7 +81,7 @@ func (p *Postfix) Mails() [][]byte {
 	return mails
 }
 
-// WaitMails waits until n mails were delivered: Postfix answers before it delivers.
+// WaitMails waits until n mails are delivered, because Postfix answers before it delivers.
 func (p *Postfix) WaitMails(n int) [][]byte {
 	p.t.Helper()
 	for deadline := time.Now().Add(60 * time.Second); ; time.Sleep(20 * time.Millisecond) {
@@ -92,7 +93,7 @@ func (p *Postfix) WaitMails(n int) [][]byte {
 	}
 }
 
-// Log returns what Postfix logged.
+// Log returns the log of Postfix.
 func (p *Postfix) Log() string {
 	log, _ := os.ReadFile(filepath.Join(p.dir, "log"))
 	return string(log)
@@ -182,7 +183,7 @@ postlog   unix-dgram n  -       n       -       1       postlogd
 	p.command("chown", owner.Username, database)
 }
 
-// CAFile is where the certificate's authority stands, in PEM form.
+// CAFile returns the path of the certificate's authority, in PEM form.
 func (p *Postfix) CAFile() string { return filepath.Join(p.dir, "cert.pem") }
 
 func (p *Postfix) write(name, content string) {

@@ -1,8 +1,8 @@
-// Package testserver starts the real servers that tests talk to: redis-server and Postfix, each with its own folder,
-// stopped when the test ends. Only tests import it.
+// Package testserver starts the real servers that tests talk to: redis-server and Postfix. Each has
+// its own folder and stops when the test ends. Only tests import this package.
 //
-// Where a program is missing, the test is skipped with a word that says so; with CI=true in the environment it fails,
-// so that a green run there has really talked to it.
+// If a program is missing, the test is skipped with a message. With CI=true in the environment it
+// fails instead, so that a green run has talked to the real server.
 package testserver
 
 import (
@@ -21,12 +21,13 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// Need returns the path of a program, or ends the test: by a skip, or with CI=true by a failure.
+// Need returns the path of a program. If it is missing, Need skips the test, or fails it with
+// CI=true.
 func Need(t testing.TB, program, debianPackage string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err != nil {
-		// Debian keeps servers where an ordinary user's PATH does not look.
+		// Debian keeps servers in a folder that is not in an ordinary user's PATH.
 		if path, err = exec.LookPath("/usr/sbin/" + program); err == nil {
 			return path
 		}
@@ -34,27 +35,28 @@ func Need(t testing.TB, program, debianPackage string) string {
 		if os.Getenv("CI") == "true" {
 			complain = t.Fatalf
 		}
-		complain("%s is not installed (Debian package %s): this test needs the real one", program, debianPackage)
+		complain("%s is not installed (Debian package %s), and this test needs it", program, debianPackage)
 	}
 	return path
 }
 
-// The users of every server: those of deploy/redis.acl, and one that may do everything.
+// The users of every server: those of deploy/redis.acl, and an administrator that may do
+// everything.
 const (
 	Worker   = "worker"
 	Producer = "producer"
 	Sender   = "sender"
 	admin    = "admin"
 
-	// RedisPassword is the password of each of them.
+	// RedisPassword is the password of each user.
 	RedisPassword = "password-of-a-test-redis"
 )
 
 // Redis is a running redis-server on a Unix socket. Its users are those of deploy/redis.acl.
 type Redis struct {
-	URL    string        // unix://..., as a worker's settings have it: for the user of workers
-	Dir    string        // where it keeps its files
-	Client *redis.Client // for the tests' own looks: an administrator's, which repeats nothing
+	URL    string        // unix://..., for the settings of a worker: it names the user of workers
+	Dir    string        // the folder of the server's files
+	Client *redis.Client // for the administrator, without retries
 
 	t       testing.TB
 	program string
@@ -62,12 +64,12 @@ type Redis struct {
 	process *exec.Cmd
 }
 
-// StartRedis starts a redis-server with an append-only file, and waits until it answers. Further arguments are given to
-// it as they are, such as "--appendfsync", "always".
+// StartRedis starts a redis-server with an append-only file, and waits until it answers. args are
+// further arguments of the server, such as "--appendfsync", "always".
 func StartRedis(t testing.TB, args ...string) *Redis {
 	t.Helper()
 	program := Need(t, "redis-server", "redis-server")
-	// A socket's path has at most 107 bytes, which t.TempDir's can exceed.
+	// The path of a socket has at most 107 bytes, and that of t.TempDir can be longer.
 	dir, err := os.MkdirTemp("", "redis")
 	if err != nil {
 		t.Fatal(err)
@@ -89,11 +91,12 @@ func StartRedis(t testing.TB, args ...string) *Redis {
 	return r
 }
 
-// checkDenied reports what the users were not allowed: deploy/redis.acl has to grant what the code needs. A test that
-// tries what is forbidden empties the log (ACL LOG RESET).
+// checkDenied fails the test for every command that a user was denied, because deploy/redis.acl
+// must allow all that the code needs. A test that tries forbidden commands empties the log (ACL LOG
+// RESET).
 func (r *Redis) checkDenied() {
 	denied, err := r.Client.ACLLog(context.Background(), 100).Result()
-	if r.process == nil || err != nil { // it was killed, or is stopped
+	if r.process == nil || err != nil { // the server was killed, or is stopped
 		return
 	}
 	for _, d := range denied {
@@ -101,7 +104,7 @@ func (r *Redis) checkDenied() {
 	}
 }
 
-// As returns a client of one of the users, which repeats nothing.
+// As returns a client for one of the users, without retries.
 func (r *Redis) As(user string) *redis.Client {
 	client := redis.NewClient(&redis.Options{Network: "unix", Addr: filepath.Join(r.Dir, "s"), Username: user, Password: RedisPassword,
 		MaxRetries: -1, DisableIdentity: true})
@@ -109,7 +112,8 @@ func (r *Redis) As(user string) *redis.Client {
 	return client
 }
 
-// StartTLSRedis is [StartRedis] with a port for TLS, which URL names. caFile holds the authority behind its certificate.
+// StartTLSRedis is [StartRedis] with a port for TLS, which URL names. caFile holds the authority of
+// its certificate.
 func StartTLSRedis(t testing.TB) (r *Redis, caFile string) {
 	t.Helper()
 	tls, port := newServerTLS(t), freePorts(t, 1)[0]
@@ -118,7 +122,8 @@ func StartTLSRedis(t testing.TB) (r *Redis, caFile string) {
 	return r, tls.caFile
 }
 
-// serverTLS is what a group of servers needs that talk TLS, to clients and among themselves. A nil one is for none.
+// serverTLS has the files for servers that talk TLS to clients and to each other. A nil serverTLS
+// means no TLS.
 type serverTLS struct {
 	caFile, keyFile string
 	client          *tls.Config
@@ -136,7 +141,7 @@ func newServerTLS(t testing.TB) *serverTLS {
 	return s
 }
 
-// portArgs has a redis-server listen on a port of 127.0.0.1, and on no other.
+// portArgs returns the arguments that let a redis-server listen only on this port of 127.0.0.1.
 func (s *serverTLS) portArgs(port int) []string {
 	if s == nil {
 		return []string{"--bind", "127.0.0.1", "--port", fmt.Sprint(port)}
@@ -145,7 +150,7 @@ func (s *serverTLS) portArgs(port int) []string {
 		"--tls-ca-cert-file", s.caFile, "--tls-auth-clients", "no", "--tls-replication", "yes"}
 }
 
-// clientConfig is for clients of these servers.
+// clientConfig returns the TLS settings of a client, or nil without TLS.
 func (s *serverTLS) clientConfig() *tls.Config {
 	if s == nil {
 		return nil
@@ -153,7 +158,7 @@ func (s *serverTLS) clientConfig() *tls.Config {
 	return s.client
 }
 
-// scheme is how a URL of these servers begins.
+// scheme returns the scheme of a URL of these servers.
 func (s *serverTLS) scheme() string {
 	if s == nil {
 		return "redis"
@@ -161,7 +166,7 @@ func (s *serverTLS) scheme() string {
 	return "rediss"
 }
 
-// accessList is deploy/redis.acl with passwords, and with the administrator.
+// accessList returns deploy/redis.acl with passwords, and with the administrator.
 func accessList(t testing.TB) string {
 	t.Helper()
 	path := filepath.Join("deploy", "redis.acl")
@@ -178,7 +183,7 @@ func accessList(t testing.TB) string {
 	return fmt.Sprintf("%suser %s on #%s ~* &* +@all\n", users, admin, hash)
 }
 
-// Start starts the server again after Kill, over the same files.
+// Start starts the server again after Kill, with the same files.
 func (r *Redis) Start() {
 	r.t.Helper()
 	r.process = exec.Command(r.program, r.args...)
@@ -202,7 +207,7 @@ func (r *Redis) Start() {
 	}
 }
 
-// listens spares go-redis a connection that fails, which it would repeat, and complain about.
+// listens reports whether the server listens. go-redis would retry and log a connection that fails.
 func (r *Redis) listens() bool {
 	conn, err := net.Dial("unix", r.Client.Options().Addr)
 	if err != nil {
@@ -212,7 +217,7 @@ func (r *Redis) listens() bool {
 	return true
 }
 
-// Kill ends the server with SIGKILL, as a power failure would.
+// Kill kills the server with SIGKILL, which is like a power failure.
 func (r *Redis) Kill() {
 	if r.process == nil {
 		return
@@ -222,5 +227,5 @@ func (r *Redis) Kill() {
 	r.process = nil
 }
 
-// Pid returns the server's process id, for a test that stops it or takes something from it.
+// Pid returns the server's process id, for a test that stops the process or limits its resources.
 func (r *Redis) Pid() int { return r.process.Process.Pid }

@@ -15,14 +15,15 @@ import (
 
 const (
 	sentinelMaster = "main"
-	// SentinelPassword is what a Sentinel asks for, of its default user.
+	// SentinelPassword is the password of the default user of every Sentinel.
 	SentinelPassword = "password-of-a-test-sentinel"
 )
 
-// Sentinels are three Sentinels that watch a master and two replicas, all on 127.0.0.1, with the users of [Redis].
+// Sentinels are three Sentinels that watch a master and two replicas, all on 127.0.0.1, with the
+// users of [Redis].
 type Sentinels struct {
 	URL    string        // redis-sentinel://... or rediss-sentinel://..., for the user of workers
-	Client *redis.Client // an administrator's, of whichever server is the master
+	Client *redis.Client // for the administrator; it follows the master
 
 	Addrs []string // of the Sentinels
 
@@ -33,13 +34,15 @@ type Sentinels struct {
 	servers   map[string]*Redis
 }
 
-// StartSentinels starts them, and returns when the Sentinels could replace the master, which takes them some three seconds.
+// StartSentinels starts the servers and the Sentinels. It returns when the Sentinels are able to
+// replace the master. They take some three seconds for that.
 func StartSentinels(t testing.TB) *Sentinels {
 	t.Helper()
 	return startSentinels(t, nil)
 }
 
-// StartTLSSentinels is [StartSentinels] with TLS everywhere. caFile holds the authority behind the certificates.
+// StartTLSSentinels is [StartSentinels] with TLS on every connection. caFile holds the authority of
+// the certificates.
 func StartTLSSentinels(t testing.TB) (s *Sentinels, caFile string) {
 	t.Helper()
 	tls := newServerTLS(t)
@@ -75,8 +78,9 @@ func startSentinels(t testing.TB, tls *serverTLS) *Sentinels {
 func (s *Sentinels) startSentinel(port, master int) *exec.Cmd {
 	s.t.Helper()
 	dir := s.t.TempDir()
-	// A Sentinel asks every second: after one second alone, every late answer would be a failover.
-	settings := filepath.Join(dir, "sentinel.conf") // in which a Sentinel keeps what it knows
+	// A Sentinel pings every second. With down-after-milliseconds 1000, every late reply would
+	// cause a failover.
+	settings := filepath.Join(dir, "sentinel.conf") // a Sentinel also keeps its state in this file
 	if err := os.WriteFile(settings, fmt.Appendf(nil, `port 0
 dir %[1]s
 logfile %[1]s/log
@@ -101,7 +105,8 @@ sentinel failover-timeout %[3]s 5000
 	return process
 }
 
-// waitReady waits until every Sentinel knows the others, and that both replicas are fit to take over.
+// waitReady waits until every Sentinel knows the other Sentinels and two replicas that can take
+// over.
 func (s *Sentinels) waitReady() {
 	s.t.Helper()
 	ctx := context.Background()
@@ -111,7 +116,7 @@ func (s *Sentinels) waitReady() {
 		}
 		sentinel := s.sentinel(addr)
 		waitFor(s.t, "the Sentinels know each other and the replicas", func() bool {
-			// By default they look at the servers every ten seconds.
+			// By default a Sentinel sends INFO every ten seconds.
 			sentinel.Process(ctx, redis.NewStatusCmd(ctx, "SENTINEL", "DEBUG", "INFO-PERIOD", 500))
 			good := 0
 			for _, replica := range sentinel.Replicas(ctx, sentinelMaster).Val() {
@@ -131,7 +136,7 @@ func (s *Sentinels) sentinel(addr string) *redis.SentinelClient {
 		TLSConfig: s.tls.clientConfig()})
 }
 
-// As returns a client of one of the users, of whichever server is the master.
+// As returns a client for one of the users. It follows the master.
 func (s *Sentinels) As(user string) *redis.Client {
 	client := redis.NewFailoverClient(&redis.FailoverOptions{MasterName: sentinelMaster, SentinelAddrs: s.Addrs, SentinelPassword: SentinelPassword,
 		Username: user, Password: RedisPassword, DisableIdentity: true, TLSConfig: s.tls.clientConfig()})
@@ -139,8 +144,8 @@ func (s *Sentinels) As(user string) *redis.Client {
 	return client
 }
 
-// KillMaster ends the master with SIGKILL, and returns when the Sentinels have made another server the master. What it
-// returns starts the dead one again, and waits until it is a replica that has everything.
+// KillMaster kills the master with SIGKILL, and returns when the Sentinels have made another server
+// the master. revive starts the dead server again, and waits until it is a replica with all data.
 func (s *Sentinels) KillMaster() (revive func()) {
 	s.t.Helper()
 	addr := s.master()
@@ -154,10 +159,11 @@ func (s *Sentinels) KillMaster() (revive func()) {
 		return now != nil && now != dead && now.role() == "master"
 	})
 	return func() {
-		// A Sentinel that has not finished would take the server that comes back for the master again.
+		// A Sentinel that has not finished the failover would make the revived server the master
+		// again.
 		waitFor(s.t, "every Sentinel has finished its failover", s.settled)
 		dead.Start()
-		// Sentinel would do it too, but only after ten seconds.
+		// A Sentinel would also do this, but only after ten seconds.
 		host, port, _ := strings.Cut(s.master(), ":")
 		if err := dead.Client.Do(context.Background(), "REPLICAOF", host, port).Err(); err != nil {
 			s.t.Fatal(err)
@@ -167,14 +173,14 @@ func (s *Sentinels) KillMaster() (revive func()) {
 	}
 }
 
-// StopSentinel has one of the three Sentinels fall silent, for good: it still takes connections, as far as one can tell,
-// and does not answer.
+// StopSentinel stops one of the three Sentinels for the rest of the test. Connections to it still
+// succeed, and it does not answer.
 func (s *Sentinels) StopSentinel(n int) {
 	s.stopped[n] = true
 	s.processes[n].Process.Signal(syscall.SIGSTOP)
 }
 
-// settled reports whether every Sentinel watches the master that they agree on, and finds it well.
+// settled reports whether every Sentinel watches the same master and considers it healthy.
 func (s *Sentinels) settled() bool {
 	agreed := s.master()
 	for i, addr := range s.Addrs {
@@ -191,7 +197,7 @@ func (s *Sentinels) settled() bool {
 	return true
 }
 
-// master is the address that the Sentinels agree on, or "".
+// master returns the address of the master if the Sentinels agree on one, and otherwise "".
 func (s *Sentinels) master() string {
 	agreed := ""
 	for i, addr := range s.Addrs {

@@ -16,8 +16,8 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// Sink is a submission server with implicit TLS that keeps the Message-IDs it has answered 250 to, and can go down and
-// come back under the same address.
+// Sink is a submission server with implicit TLS. It keeps the Message-IDs of the mails that it
+// accepted. It can go down and come back at the same address.
 type Sink struct {
 	Port    int
 	RootCAs *x509.CertPool
@@ -35,7 +35,7 @@ type Sink struct {
 	refusal string
 }
 
-// StartSink starts a sink on 127.0.0.1. It takes any login.
+// StartSink starts a sink on 127.0.0.1. It accepts any login.
 func StartSink(t testing.TB) *Sink {
 	t.Helper()
 	c := newCertificate(t)
@@ -51,7 +51,7 @@ func StartSink(t testing.TB) *Sink {
 	return s
 }
 
-// Up lets it answer.
+// Up lets the sink listen.
 func (s *Sink) Up() {
 	s.t.Helper()
 	listener, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: s.Port})
@@ -64,35 +64,35 @@ func (s *Sink) Up() {
 	s.serving.Go(func() { s.server.Serve(secured) })
 }
 
-// Down refuses further connections, and further mails on those there are with a 421. Mails in hand are still answered, so
-// that none is in doubt.
+// Down refuses new connections, and answers 421 to new mails on open ones. The sink still answers
+// mails that are in flight, so that the outcome of every mail is known.
 func (s *Sink) Down() {
 	s.down.Store(true)
 	s.listener.Close()
 }
 
-// Refuse has it refuse every recipient for good, with these words.
-func (s *Sink) Refuse(words string) {
+// Refuse lets the sink refuse every recipient permanently, with this text.
+func (s *Sink) Refuse(text string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.refusal = words
+	s.refusal = text
 }
 
-// Taken returns how often each Message-ID was taken.
+// Taken returns how often the sink accepted each Message-ID.
 func (s *Sink) Taken() map[string]int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return maps.Clone(s.taken)
 }
 
-// Order returns the To headers of the mails, in the order in which they were taken.
+// Order returns the To headers of the mails, in the order in which the sink accepted them.
 func (s *Sink) Order() []string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]string(nil), s.order...)
 }
 
-// NewSession is for the SMTP library.
+// NewSession implements [smtp.Backend].
 func (s *Sink) NewSession(*smtp.Conn) (smtp.Session, error) { return &sinkSession{s}, nil }
 
 type sinkSession struct{ sink *Sink }
@@ -138,7 +138,7 @@ func (s *sinkSession) Data(r io.Reader) error {
 	return nil
 }
 
-// quiet keeps connections that a test cuts out of the test's output.
+// quiet drops the errors of connections that a test cuts.
 type quiet struct{}
 
 func (quiet) Printf(string, ...any) {}

@@ -26,7 +26,7 @@ func secretIn(t *testing.T, m dev.Message) string {
 	return found
 }
 
-func TestWhatWasMailedIsWhatPasses(t *testing.T) {
+func TestWorker_MailsTheSecretThatVerifies(t *testing.T) {
 	h := newFixture(t)
 	id := h.send(tasks.Mail{Kind: tasks.Key, To: "Alice@EXAMPLE.com", Purpose: "sign-in"})
 	h.until(id, tasks.Accepted)
@@ -49,8 +49,8 @@ func TestWhatWasMailedIsWhatPasses(t *testing.T) {
 	}
 }
 
-// TestAResendHasTheSameSecretAndItsOwnMessageID: both mails work until one of them is used.
-func TestAResendHasTheSameSecretAndItsOwnMessageID(t *testing.T) {
+// The secret of each mail can be used until it is verified.
+func TestResend_KeepsTheSecretAndHasItsOwnMessageID(t *testing.T) {
 	h := newFixture(t)
 	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice@example.com", Vars: map[string]string{"name": "Alice"}})
 	h.until(id, tasks.Accepted)
@@ -63,7 +63,7 @@ func TestAResendHasTheSameSecretAndItsOwnMessageID(t *testing.T) {
 	}
 	mails := h.env.Messages()
 	if secretIn(t, mails[0]) != secretIn(t, mails[1]) || !strings.Contains(mails[1].Text, "Hello Alice") {
-		t.Error("the second mail says something else than the first")
+		t.Error("the second mail has another text than the first")
 	}
 	if mails[0].MessageID == mails[1].MessageID {
 		t.Error("both mails have the same Message-ID")
@@ -73,11 +73,11 @@ func TestAResendHasTheSameSecretAndItsOwnMessageID(t *testing.T) {
 		t.Errorf("the key of the first mail after the second one: %v", err)
 	}
 	if err := h.client.Resend(h.ctx, id); !errors.Is(err, tasks.ErrRejected) {
-		t.Errorf("a resend of what was used: got %v, want rejected", err)
+		t.Errorf("a resend of a used secret: got %v, want rejected", err)
 	}
 }
 
-func TestAMailedTOTPBecomesActiveWithItsFirstCode(t *testing.T) {
+func TestTOTP_BecomesActiveWithItsFirstCode(t *testing.T) {
 	h := newFixture(t)
 	id := h.send(tasks.Mail{Kind: tasks.TOTP, To: "alice@example.com"})
 	if s := h.until(id, tasks.Accepted); s.Credential != tasks.CredentialPending {
@@ -95,21 +95,23 @@ func TestAMailedTOTPBecomesActiveWithItsFirstCode(t *testing.T) {
 		t.Fatalf("the first code: %v", err)
 	}
 	if err := h.client.Verify(h.ctx, ref, code); err == nil {
-		t.Error("the same code passed twice")
+		t.Error("the same code was accepted twice")
 	}
 	if s, err := h.client.Status(h.ctx, id); err != nil || s.Credential != tasks.CredentialActive {
 		t.Errorf("got %s, %v; want active", s.Credential, err)
 	}
 }
 
-// TestARecipientGetsOneMailOfAKindAMinute: the next one waits, at no cost, and the eleventh in an hour is refused and not
-// kept where it would fill an archive.
-func TestARecipientGetsOneMailOfAKindAMinute(t *testing.T) {
+// The second mail of a kind within a minute is deferred, which does not use up an attempt. The
+// eleventh within an hour is refused, and its task is dropped, so that such mails cannot fill the
+// archive.
+func TestLimits_AllowARecipientOneMailOfAKindAMinute(t *testing.T) {
 	h := newFixture(t)
 	h.stop()
 	h.limited = true
 	h.start()
-	sender, err := securemail.NewClient(h.redis.As(testserver.Producer)) // without a key ring, so that the worker is the one that says no
+	// Without a key ring the client does not check the limits, and the worker must.
+	sender, err := securemail.NewClient(h.redis.As(testserver.Producer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -124,7 +126,7 @@ func TestARecipientGetsOneMailOfAKindAMinute(t *testing.T) {
 	h.until(send(tasks.Key), tasks.Accepted)
 	second := send(tasks.Key)
 	if s := h.until(second, tasks.Deferred); s.Reason != "limited" || s.Tries != 0 || time.Until(s.NextTry) > time.Minute {
-		t.Errorf("the second key: got %+v, want deferred for a minute at most, and no try", s)
+		t.Errorf("the second key: got %+v, want deferred for a minute at most, and no attempt used", s)
 	}
 	h.until(send(tasks.Code), tasks.Accepted) // another kind
 	for range 7 {
@@ -146,7 +148,7 @@ func TestARecipientGetsOneMailOfAKindAMinute(t *testing.T) {
 	}
 }
 
-func TestARevokedMailIsNotSent(t *testing.T) {
+func TestRevoke_StopsAQueuedMail(t *testing.T) {
 	h := newFixture(t)
 	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice+450@example.com"})
 	h.until(id, tasks.Deferred)
@@ -165,6 +167,6 @@ func TestARevokedMailIsNotSent(t *testing.T) {
 		return errors.Is(err, asynq.ErrTaskNotFound) || err == nil && info.State == asynq.TaskStateCompleted
 	})
 	if s, err := h.client.Status(h.ctx, id); err != nil || s.Tries != 1 {
-		t.Errorf("got %s; want the one try from before", fmt.Sprint(s, err))
+		t.Errorf("got %s; want only the attempt from before", fmt.Sprint(s, err))
 	}
 }

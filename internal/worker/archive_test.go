@@ -13,12 +13,12 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// archiveSize is how many tasks asynq keeps in its archive; it drops the oldest of more without a word.
+// archiveSize is how many tasks asynq keeps in its archive. It silently drops older ones.
 const archiveSize = 10_000
 
-// TestOutcomesOutliveTheArchive: the record says how every mail ended, also those that asynq has forgotten, and the counters
-// agree with the records.
-func TestOutcomesOutliveTheArchive(t *testing.T) {
+// The record has the outcome of every mail, also of those whose task asynq has dropped, and the
+// counters agree with the records.
+func TestRecord_KeepsOutcomesThatTheArchiveDrops(t *testing.T) {
 	h := newFixture(t)
 	var cancel context.CancelFunc
 	h.ctx, cancel = context.WithTimeout(context.Background(), 10*time.Minute) // for MAILS=10100
@@ -37,7 +37,7 @@ func TestOutcomesOutliveTheArchive(t *testing.T) {
 	for _, id := range ids {
 		h.task(id, asynq.TaskStateArchived)
 	}
-	// Others fill it up meanwhile.
+	// Other tasks fill the archive.
 	for range max(0, archiveSize-n/2) {
 		other := redis.Z{Score: float64(time.Now().Add(time.Hour).Unix()), Member: fmt.Sprint("other-", h.redis.Client.Incr(h.ctx, "others").Val())}
 		h.redis.Client.ZAdd(h.ctx, "asynq:{"+tasks.Queue+"}:archived", other)
@@ -60,17 +60,17 @@ func TestOutcomesOutliveTheArchive(t *testing.T) {
 		states[s.State]++
 	}
 	if states[tasks.Refused] != float64(n) || states[tasks.Accepted] != 1 {
-		t.Errorf("the records say %v, want %d refused and 1 accepted", states, n)
+		t.Errorf("the records have %v, want %d refused and 1 accepted", states, n)
 	}
 	for state, want := range states {
 		waitUntil(t, h.ctx, fmt.Sprintf("%v are counted as %s", want, state), func() bool { return h.counted(state) == want })
 	}
 }
 
-// TestWordsThatAreNotUTF8StrandNoTask: asynq cannot write an error down that has such words in it, and would leave the task
-// active, to be run again and again.
-func TestWordsThatAreNotUTF8StrandNoTask(t *testing.T) {
-	h, sink := sinkHouse(t)
+// asynq cannot store an error text that is not UTF-8. It would leave the task active and run it
+// again and again.
+func TestWorker_EndsATaskWhoseErrorIsNotUTF8(t *testing.T) {
+	h, sink := sinkFixture(t)
 	sink.Refuse("no \xff\xfe such \xc3 user")
 	h.start()
 	refused := h.send(tasks.Mail{Kind: tasks.Key, To: "alice@example.com"})
@@ -81,7 +81,7 @@ func TestWordsThatAreNotUTF8StrandNoTask(t *testing.T) {
 	h.task(malformed, asynq.TaskStateArchived)
 }
 
-// counted is what the worker's counters say of mails that came to a state.
+// counted returns how many runs with this state the worker's metrics count.
 func (h *fixture) counted(state tasks.State) (sum float64) {
 	h.t.Helper()
 	families, err := h.metrics.Gather()

@@ -11,15 +11,16 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// canaryMail is a mail that was sent.
+// canaryMail is one mail of the run.
 type canaryMail struct {
 	tasks.Mail
 	id    string
-	state tasks.State // what it is to end in, or to wait in
-	seed  []byte      // nil: in its record
+	state tasks.State // the state that it must reach
+	seed  []byte      // nil if the record has it
 }
 
-// newCanaryMail returns the nth mail, with a recipient and a fate of its own, which the address asks for.
+// newCanaryMail returns the nth mail. Each has another recipient, whose address chooses what the
+// relay does.
 func newCanaryMail(n int) canaryMail {
 	tag, state := "", tasks.Accepted
 	switch n % 25 {
@@ -36,7 +37,7 @@ func newCanaryMail(n int) canaryMail {
 	case 6:
 		tag, state = "+stale", tasks.Expired
 	}
-	switch n { // these take their time
+	switch n { // these take longer
 	case 7, 8, 9:
 		tag, state = "+timeout", tasks.Deferred
 	case 10, 11, 12:
@@ -72,7 +73,8 @@ func (r *canaryRun) send(from, to int) (sent []canaryMail) {
 	return sent
 }
 
-// sendStale enqueues a mail that is too old to be of use. It will have no record that tells its seed.
+// sendStale enqueues a mail that is too old to be sent. It gets no record, so the test has to keep
+// its seed.
 func (r *canaryRun) sendStale(m *canaryMail) error {
 	task, id, err := tasks.NewTask(m.Mail)
 	if err != nil {
@@ -97,13 +99,13 @@ func (r *canaryRun) sendStale(m *canaryMail) error {
 	return err
 }
 
-// settle waits until every mail has met its fate, and looks at the admin pages meanwhile.
+// settle waits until every mail has reached its state. It reads the admin pages while it waits.
 func (r *canaryRun) settle(sent []canaryMail) {
 	r.t.Helper()
 	workersSeen := false
 	for deadline := time.Now().Add(2 * time.Minute); len(sent) > 0 || !workersSeen; time.Sleep(100 * time.Millisecond) {
 		if time.Now().After(deadline) {
-			r.t.Fatalf("%d mails are on their way still; workers were seen: %v", len(sent), workersSeen)
+			r.t.Fatalf("%d mails have not reached their state; a page has shown workers: %v", len(sent), workersSeen)
 		}
 		pages := r.workers[0].admin.glance()
 		r.seen.WriteString(pages)

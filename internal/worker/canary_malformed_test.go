@@ -12,9 +12,10 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// TestAMalformedTaskLeaksNothing: what a broken producer puts into the wrong field, an address or a password of its own,
-// is repeated nowhere. The markers are short, so that an error text that is cut off shows them too.
-func TestAMalformedTaskLeaksNothing(t *testing.T) {
+// A broken producer may put anything into a wrong field, such as an address or its own password.
+// The worker repeats it nowhere. The markers are short, so that a shortened error text shows them
+// too.
+func TestCanary_MalformedTaskLeaksNothing(t *testing.T) {
 	r := newCanaryRun(t)
 	fields := map[string]func(p map[string]any, marker string){
 		"v":           func(p map[string]any, marker string) { p["v"] = marker },
@@ -46,7 +47,7 @@ func TestAMalformedTaskLeaksNothing(t *testing.T) {
 	marker := func(field string) string {
 		n++
 		text := fmt.Sprintf("zoe%02d@qq.io", n)
-		r.secrets.add("the marker in "+field, text) // in Redis the payload holds it, and nothing else may
+		r.secrets.add("the marker in "+field, text) // in Redis only the payload may hold it
 		return text
 	}
 	for field, put := range fields {

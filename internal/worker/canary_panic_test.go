@@ -12,7 +12,7 @@ import (
 	"example.com/securemail/internal/submission"
 )
 
-// panicking is a Limiter that panics when it is asked about the relay of this name.
+// panicking is a Limiter that panics for the relay of this name.
 type panicking string
 
 func (p panicking) Reserve(_ context.Context, relay string) (time.Duration, error) {
@@ -24,9 +24,10 @@ func (p panicking) Reserve(_ context.Context, relay string) (time.Duration, erro
 
 func (panicking) Release(context.Context, string) {}
 
-// TestAPanicLeaksNothing: the worker logs the stack of a handler that panics, and the mail is for later. The first relay
-// is down and asking for the second one's limit panics, in the middle of Submit, with the whole message in hand.
-func TestAPanicLeaksNothing(t *testing.T) {
+// The worker logs the stack of a handler that panics, and the mail is deferred. The first relay is
+// down, and the limiter panics for the second one, in the middle of Submit, when the whole message
+// is in memory.
+func TestCanary_PanicLeaksNothing(t *testing.T) {
 	r := newCanaryRun(t)
 	sent := r.send(13, 25) // four of each kind
 	down := submission.Relay{Name: "down", Host: "127.0.0.1", Port: 1, TLS: submission.ImplicitTLS}
@@ -42,7 +43,7 @@ func TestAPanicLeaksNothing(t *testing.T) {
 	for _, m := range sent {
 		seed, err := r.rdb.HGet(t.Context(), "securemail:{"+m.id+"}", "seed").Bytes()
 		if errors.Is(err, redis.Nil) {
-			continue // after five failures of the first relay the panic comes before the mail is opened
+			continue // once the first relay is suspended, the panic comes before the mail is opened
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -51,7 +52,7 @@ func TestAPanicLeaksNothing(t *testing.T) {
 		r.expect(m.id, m.Mail, seed)
 	}
 	if opened == 0 {
-		t.Error("no panic had a message in hand")
+		t.Error("no panic happened with a message in memory")
 	}
 	for place, hits := range r.find(r.places()) {
 		r.refuse(place, hits)

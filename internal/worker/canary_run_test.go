@@ -32,13 +32,13 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// canaryRun is the whole system, with every place to which a secret could leak under watch.
+// canaryRun is the whole system. It records every place to which a secret could leak.
 type canaryRun struct {
 	t      *testing.T
 	redis  *testserver.Redis
 	rdb    *redis.Client
 	env    *dev.Env
-	ring   string // the key ring file
+	ring   string // the path of the key ring
 	key    []byte // its active key
 	client *securemail.Client
 
@@ -46,20 +46,20 @@ type canaryRun struct {
 	logs    canaryBuffer
 	tap     func() string
 	workers []*canaryWorker
-	seen    strings.Builder // what /monitor and /metrics said while the workers worked
+	seen    strings.Builder // what /monitor and /metrics returned during the run
 
-	secrets canarySearch // what may stand nowhere
-	private canarySearch // what belongs to a recipient, and may stand in Redis alone
+	secrets canarySearch // texts that no place may hold
+	private canarySearch // recipients' data, which only Redis may hold
 }
 
-// canaryWorker is one worker with its admin listener.
+// canaryWorker is a worker and its admin listener.
 type canaryWorker struct {
 	metrics *prometheus.Registry
 	admin   *canaryAdmin
 	stop    func()
 }
 
-// canaryRedisLog takes what go-redis says about its connections.
+// canaryRedisLog records the log of go-redis.
 type canaryRedisLog struct{ log *zap.SugaredLogger }
 
 func (l canaryRedisLog) Printf(_ context.Context, format string, args ...any) {
@@ -72,7 +72,7 @@ func newCanaryRun(t *testing.T) *canaryRun {
 		secrets: canarySearch{}, private: canarySearch{}}
 	r.log = zap.New(zapcore.NewCore(zapcore.NewJSONEncoder(zap.NewProductionEncoderConfig()), zapcore.AddSync(&r.logs), zapcore.DebugLevel))
 	redis.SetLogger(canaryRedisLog{r.log.Sugar()})
-	stdlog.SetOutput(io.MultiWriter(os.Stderr, &r.logs)) // where some libraries write
+	stdlog.SetOutput(io.MultiWriter(os.Stderr, &r.logs)) // some libraries log there
 	t.Cleanup(func() { stdlog.SetOutput(os.Stderr) })
 
 	r.rdb = r.redis.Client
@@ -95,15 +95,15 @@ func newCanaryRun(t *testing.T) *canaryRun {
 	return r
 }
 
-// relay is the way to one of the two ports. A final reply that never comes is waited for long enough for asynq to tell
-// who works on what, which it does every five seconds.
+// relay returns one of the two ports as a relay. The timeout for the final reply is long enough for
+// asynq to publish what its workers do, which it does every five seconds.
 func (r *canaryRun) relay(name string, mode submission.TLSMode) submission.Relay {
 	relay := harness.Relay(r.env, name, mode)
 	relay.Timeouts = submission.Timeouts{FinalReply: 8 * time.Second, Total: time.Minute}
 	return relay
 }
 
-// start starts a worker and its admin listener, wired as in the command.
+// start starts a worker and its admin listener, connected as in cmd/worker.
 func (r *canaryRun) start(limiter submission.Limiter, relays ...submission.Relay) {
 	t := r.t
 	t.Helper()
@@ -146,7 +146,8 @@ func (r *canaryRun) start(limiter submission.Limiter, relays ...submission.Relay
 	r.workers = append(r.workers, &canaryWorker{w.Metrics, pages, stop})
 }
 
-// expect makes the run look for a mail's secret, which it returns, and for what belongs to its recipient.
+// expect lets the run search for the secret of a mail and for the data of its recipient. It returns
+// the secret.
 func (r *canaryRun) expect(id string, m tasks.Mail, seed []byte) credential.Credential {
 	r.t.Helper()
 	cred, err := credential.Derive(r.key, credential.Params{Kind: (m.Kind), ID: id, Purpose: m.Purpose, To: m.To, Seed: seed, Digits: 8})
@@ -172,7 +173,7 @@ func (r *canaryRun) expect(id string, m tasks.Mail, seed []byte) credential.Cred
 	return cred
 }
 
-// The places that are watched. In Redis stands what belongs to recipients; in the others it may not.
+// The recorded places. Those of Redis may hold recipients' data, and the others must not.
 const (
 	placeMonitor = "Redis: MONITOR"
 	placeAOF     = "Redis: the append-only file"
@@ -184,7 +185,7 @@ const (
 	placePages   = "/monitor"
 )
 
-// places stops the workers, and returns everything that was written to each place.
+// places stops the workers, and returns all that was written to each place.
 func (r *canaryRun) places() map[string]string {
 	r.t.Helper()
 	all := map[string]string{placePages: r.seen.String() + r.workers[0].admin.everything()}
@@ -204,12 +205,12 @@ func (r *canaryRun) places() map[string]string {
 	return all
 }
 
-// find looks into all places.
+// find searches all places.
 func (r *canaryRun) find(places map[string]string) map[string][]canaryHit {
 	found := map[string][]canaryHit{}
 	for place, text := range places {
 		if text == "" {
-			r.t.Errorf("%s is empty: nothing was looked at", place)
+			r.t.Errorf("%s is empty, so nothing was searched", place)
 		}
 		found[place] = r.secrets.find(text)
 		if !strings.HasPrefix(place, "Redis") {

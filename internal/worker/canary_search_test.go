@@ -15,27 +15,28 @@ import (
 	"testing"
 )
 
-// canarySearch looks for many secrets at once in a text, in every form in which a program might have written them. It
-// finds its needles by their first eight bytes, so that a text is read once however many there are.
+// canarySearch searches a text for many secrets at once, in every form in which a program might
+// write them. It finds them by their first eight bytes, so that it reads a text once, however many
+// secrets there are.
 type canarySearch map[uint64][]canaryNeedle
 
 type canaryNeedle struct {
 	name, form, text string
-	digits           bool // a code, undisguised: see standsAlone
+	digits           bool // a code in digits; see standsAlone
 }
 
-// canaryHit is where something was found.
+// canaryHit is one match.
 type canaryHit struct{ name, form, around string }
 
 func (h canaryHit) String() string { return fmt.Sprintf("%s, %s: %.120q", h.name, h.form, h.around) }
 
-// add makes the search look for a secret. Spellings are the ways to write it that a computer takes for different
-// texts: with and without its separators, in capital letters and without.
+// add adds a secret to the search. spellings are the texts that a person reads as the same secret:
+// with and without separators, in upper and lower case.
 func (s canarySearch) add(name string, spellings ...string) {
 	for _, spelling := range spellings {
 		for form, text := range canaryForms(spelling) {
 			if len(text) < 8 {
-				panic(fmt.Sprintf("%s, %s: too short to be looked for", name, form))
+				panic(fmt.Sprintf("%s, %s: too short for the search", name, form))
 			}
 			needle := canaryNeedle{name, form, text, text == spelling && strings.Trim(spelling, "0123456789 ") == ""}
 			start := binary.BigEndian.Uint64([]byte(text))
@@ -48,7 +49,7 @@ func (s canarySearch) add(name string, spellings ...string) {
 
 var canaryBase32, canaryBase64, canaryBase64URL = base32.StdEncoding.WithPadding(base32.NoPadding), base64.RawStdEncoding, base64.RawURLEncoding
 
-// canaryForms returns the forms of one spelling by their names.
+// canaryForms returns the forms of one spelling, by name.
 func canaryForms(s string) map[string]string {
 	b := []byte(s)
 	forms := map[string]string{
@@ -62,7 +63,7 @@ func canaryForms(s string) map[string]string {
 		"in a URL's query":        url.QueryEscape(s),
 		"in a URL's path":         url.PathEscape(s),
 	}
-	// Where a longer text was encoded, the characters depend on how far into it the secret begins.
+	// If a longer text was encoded, the characters depend on where in it the secret begins.
 	for offset := range 5 {
 		text := canaryAligned(canaryBase32.EncodeToString, 5, offset, b)
 		forms[fmt.Sprintf("in base32 at %d", offset)] = text
@@ -75,7 +76,8 @@ func canaryForms(s string) map[string]string {
 	return forms
 }
 
-// canaryAligned returns the characters that come of b alone when b stands offset bytes into a text.
+// canaryAligned returns the characters that depend on b alone, if b begins offset bytes into a
+// text.
 func canaryAligned(encode func([]byte) string, bitsPerCharacter, offset int, b []byte) string {
 	text := encode(append(make([]byte, offset), b...))
 	return text[(8*offset+bitsPerCharacter-1)/bitsPerCharacter : 8*(offset+len(b))/bitsPerCharacter]
@@ -83,8 +85,8 @@ func canaryAligned(encode func([]byte) string, bitsPerCharacter, offset int, b [
 
 var canaryEscape = regexp.MustCompile(`\\(?:x[0-9a-f]{2}|u00[0-9a-f]{2}|[abnrt"\\])`)
 
-// find returns what it found of every secret and form in text, as it stands and with its backslash escapes resolved:
-// Redis writes them in MONITOR, zap in JSON.
+// find returns the matches of every secret and form in text. It searches text as it is, and with
+// its backslash escapes resolved, which Redis writes in MONITOR and zap in JSON.
 func (s canarySearch) find(text string) []canaryHit {
 	hits := map[[2]string]canaryHit{}
 	s.scan(text, hits)
@@ -93,7 +95,8 @@ func (s canarySearch) find(text string) []canaryHit {
 			if plain, err := strconv.Unquote(`"` + escape + `"`); err == nil && escape[1] != 'u' {
 				return plain
 			}
-			code, _ := strconv.ParseUint(escape[2:], 16, 8) // JSON's, which the pattern has at most two digits of
+			// An escape of JSON; the pattern allows values up to 0xff.
+			code, _ := strconv.ParseUint(escape[2:], 16, 8)
 			return string([]byte{byte(code)})
 		}), hits)
 	}
@@ -114,9 +117,10 @@ func (s canarySearch) scan(text string, hits map[[2]string]canaryHit) {
 	}
 }
 
-// standsAlone keeps digits from being found by chance inside a time in milliseconds, a hash or the decimals of a
-// number, where one of some hundred codes turns up sooner or later. What is left is one in ten million for each number
-// of exactly eight digits in the text; who knows such numbers takes them out first.
+// standsAlone reports whether the digits are a number of their own. Inside a time in milliseconds,
+// a hash or a fraction, one of some hundred codes turns up by chance. The remaining chance is one
+// in ten million for each number of exactly eight digits in the text. A caller that knows such
+// numbers removes them first.
 func standsAlone(text string, start, end int) bool {
 	word := func(i int) bool {
 		return i >= 0 && i < len(text) && (text[i] >= '0' && text[i] <= '9' || text[i] >= 'a' && text[i] <= 'z' || text[i] >= 'A' && text[i] <= 'Z')
@@ -124,8 +128,9 @@ func standsAlone(text string, start, end int) bool {
 	return !word(start-1) && !word(end) && (start == 0 || text[start-1] != '.')
 }
 
-// TestCanarySearch: the search that is to find nothing elsewhere finds what there is.
-func TestCanarySearch(t *testing.T) {
+// The other tests expect the search to find nothing, so this one checks that it finds what is
+// there.
+func TestCanarySearch_FindsEveryForm(t *testing.T) {
 	raw := "\x00\x8f\xaa\"\\é\n\x7f raw secret\xff"
 	s := canarySearch{}
 	s.add("key", "ABCDE-23456-QRSTV", "ABCDE23456QRSTV", "abcde23456qrstv")
@@ -151,10 +156,10 @@ func TestCanarySearch(t *testing.T) {
 		{strconv.Quote(raw), "raw, quoted"},
 		{strings.ToLower(url.QueryEscape(raw)), ""},
 		{url.QueryEscape(raw), "raw, in a URL's query"},
-		{`"\x00\x8f\xaa\"\\` + "\xc3\xa9" + `\n\x7f raw secret\xff"`, "raw, as it is"}, // as MONITOR has it
+		{`"\x00\x8f\xaa\"\\` + "\xc3\xa9" + `\n\x7f raw secret\xff"`, "raw, as it is"}, // MONITOR
 		{"your code is 1234 5678.", "code, as it is"},
 		{`{"code":"12345678"}`, "code, as it is"},
-		{`"\b12345678"`, "code, as it is"}, // a length before it, in MONITOR
+		{`"\b12345678"`, "code, as it is"}, // in MONITOR, after a length
 		{`"\u000812345678"`, "code, as it is"},
 		{"code=1234+5678", "code, in a URL's query"},
 		{"12345678", "code, as it is"},

@@ -21,7 +21,7 @@ import (
 	"github.com/redis/go-redis/v9"
 )
 
-// canaryBuffer is a log that several goroutines write to.
+// canaryBuffer is a buffer that several goroutines can write to.
 type canaryBuffer struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -39,8 +39,8 @@ func (b *canaryBuffer) String() string {
 	return b.text.String()
 }
 
-// canaryTap records every command that Redis runs from now on, as MONITOR tells it. What it returns ends that, and
-// gives the record.
+// canaryTap records every command that Redis runs from now on, in the form of MONITOR. stop ends
+// that, and returns the recorded text.
 func canaryTap(t *testing.T, rdb *redis.Client) (stop func() string) {
 	t.Helper()
 	conn, err := net.Dial("unix", rdb.Options().Addr)
@@ -62,7 +62,7 @@ func canaryTap(t *testing.T, rdb *redis.Client) (stop func() string) {
 		rdb.Echo(context.Background(), last)
 		for deadline := time.Now().Add(20 * time.Second); !strings.Contains(record.String(), last); time.Sleep(50 * time.Millisecond) {
 			if time.Now().After(deadline) {
-				t.Error("MONITOR does not tell all")
+				t.Error("MONITOR did not report every command")
 				break
 			}
 		}
@@ -92,7 +92,7 @@ func canaryFiles(t *testing.T, dir, pattern string) string {
 	return all.String()
 }
 
-// canaryKeys returns the name and the content of every key as a client reads them.
+// canaryKeys returns the name and the content of every key, as a client reads them.
 func canaryKeys(t *testing.T, rdb *redis.Client) string {
 	t.Helper()
 	var all strings.Builder
@@ -103,7 +103,7 @@ func canaryKeys(t *testing.T, rdb *redis.Client) string {
 			"set": {"SMEMBERS", key}, "zset": {"ZRANGE", key, 0, -1}}
 		kind := rdb.Type(ctx, key).Val()
 		if kind == "none" {
-			continue // it went meanwhile
+			continue // the key has expired
 		}
 		reply, err := rdb.Do(ctx, read[kind]...).Result()
 		if err != nil {
@@ -114,7 +114,7 @@ func canaryKeys(t *testing.T, rdb *redis.Client) string {
 	return all.String()
 }
 
-// canaryErrors returns what asynq keeps of every task besides its payload: the error texts and the results.
+// canaryErrors returns the error texts and the results that asynq keeps of every task.
 func canaryErrors(t *testing.T, rdb *redis.Client) string {
 	t.Helper()
 	inspector := asynq.NewInspectorFromRedisClient(rdb)
@@ -165,7 +165,8 @@ func (a *canaryAdmin) get(path string) string {
 	return string(body)
 }
 
-// glance returns what changes from moment to moment: the first page of each list, and who works on what.
+// glance returns the pages that change all the time: the first page of each list, and the running
+// tasks of the workers.
 func (a *canaryAdmin) glance() string { return a.lists("") + a.get("/monitor/api/servers") }
 
 func (a *canaryAdmin) lists(query string) string {
@@ -191,11 +192,11 @@ func (a *canaryAdmin) queues() (names []string) {
 
 var (
 	canaryTaskID = regexp.MustCompile(`"id":"([^"]+)"`)
-	// Redis counts bytes, and a clock of its own, in numbers that can have as many digits as a code.
+	// Some counters and clocks of Redis are numbers with as many digits as a code.
 	canaryCounters = regexp.MustCompile(`[a-z_0-9]+"?:"?[0-9]+\b`)
 )
 
-// everything returns all that /monitor has to say, once for each address that its page asks.
+// everything returns all that /monitor shows: the response for each path that its page requests.
 func (a *canaryAdmin) everything() string {
 	var all strings.Builder
 	for _, path := range []string{"/monitor", "/monitor/queues/secure-mail", "/monitor/api/queues", "/monitor/api/servers", "/monitor/api/queue_stats",

@@ -29,10 +29,11 @@ import (
 
 const canaryMails = 500
 
-// TestNoSecretLeaves is promise 1: 500 mails of every kind and every fate through both ports, and then none of their
-// secrets, nor any of the system's own, in Redis, a log, an error text, a metric or a page, in whatever form; and no
-// recipient outside Redis. That the search finds what is there, it has to show on secrets planted in every place.
-func TestNoSecretLeaves(t *testing.T) {
+// 500 mails of every kind and with every outcome go through both ports. Then no secret of theirs,
+// and none of the system's own, may be in Redis, a log, an error text, a metric or a page, in any
+// form. No recipient may be outside Redis. The search must also find secrets that the test plants
+// in every place.
+func TestCanary_NoSecretLeaves(t *testing.T) {
 	r := newCanaryRun(t)
 	sent := r.send(0, canaryMails/5) // so that there is a backlog to look at
 	r.start(nil, r.relay("implicit", submission.ImplicitTLS))
@@ -69,7 +70,7 @@ func TestNoSecretLeaves(t *testing.T) {
 	}
 }
 
-// answer has what was mailed checked, as an application does: the right answer, a wrong one and a resend.
+// answer verifies a right and a wrong answer and resends a mail, as an application does.
 func (r *canaryRun) answer(sent []canaryMail, secrets map[string]credential.Credential) {
 	r.t.Helper()
 	client, err := securemail.NewClient(r.redis.As(testserver.Producer), securemail.WithKeyRingFile(r.ring))
@@ -90,7 +91,7 @@ func (r *canaryRun) answer(sent []canaryMail, secrets map[string]credential.Cred
 		case 0:
 			typed = "0" + typed[1:len(typed)-1]
 			if err := client.Verify(r.t.Context(), ref, typed); err == nil {
-				r.t.Errorf("%s: a wrong answer passed", m.id)
+				r.t.Errorf("%s: a wrong answer was accepted", m.id)
 			}
 		case 1:
 			if err := client.Resend(r.t.Context(), m.id); err != nil {
@@ -104,7 +105,8 @@ func (r *canaryRun) answer(sent []canaryMail, secrets map[string]credential.Cred
 			right++
 		}
 	}
-	// Together, because a failing relay is suspended for ten seconds at a time.
+	// Wait for all resends together, because a failing relay is suspended for ten seconds at a
+	// time.
 	ctx, cancel := context.WithTimeout(r.t.Context(), time.Minute)
 	defer cancel()
 	for _, id := range resent {
@@ -117,7 +119,7 @@ func (r *canaryRun) answer(sent []canaryMail, secrets map[string]credential.Cred
 	}
 }
 
-// refuse fails the test for everything that was found and not planted.
+// refuse fails the test for every match that the test has not planted.
 func (r *canaryRun) refuse(place string, hits []canaryHit) {
 	r.t.Helper()
 	leaks := slices.DeleteFunc(slices.Clone(hits), func(h canaryHit) bool { return strings.HasPrefix(h.name, "planted") })
@@ -135,7 +137,8 @@ var (
 	canaryURI  = regexp.MustCompile(`(?m)^(otpauth://\S+)$`)
 )
 
-// compare holds what is looked for against what has arrived: a search for something else would find nothing either.
+// compare checks that the secrets of the search are those in the mails. A search for other secrets
+// would find nothing either.
 func (r *canaryRun) compare(secrets map[string]credential.Credential) {
 	r.t.Helper()
 	arrived := map[string]int{}
@@ -155,7 +158,7 @@ func (r *canaryRun) compare(secrets map[string]credential.Credential) {
 			kind, got, want = "totp", key.Secret.Reveal(), secrets[m.To].SharedSecret().Reveal()
 		}
 		if got == "" || got != want {
-			r.t.Errorf("%s: the mail has %q, looked for is %q", m.To, got, want)
+			r.t.Errorf("%s: the mail has %q, and the search is for %q", m.To, got, want)
 		}
 		arrived[kind+" through "+m.Port]++
 	}
@@ -169,7 +172,7 @@ func (r *canaryRun) compare(secrets map[string]credential.Credential) {
 	r.t.Logf("arrived: %v", arrived)
 }
 
-// canaryPlanted are the forms that canaryDisguise gives.
+// canaryPlanted are the forms that canaryDisguise writes.
 var canaryPlanted = []string{"as it is", "in base32 at 2", "in base64 at 1", "in hex"}
 
 func canaryDisguise(s string) string {
@@ -177,7 +180,8 @@ func canaryDisguise(s string) string {
 		hex.EncodeToString([]byte(s))}, " ")
 }
 
-// plant puts a key, a code and an address into every place, and returns what has to be found where.
+// plant puts a key, a code and an address into every place, and returns what the search must find
+// in each.
 func (r *canaryRun) plant() (found map[string][]string) {
 	r.t.Helper()
 	found = map[string][]string{}
@@ -212,7 +216,7 @@ func (r *canaryRun) plant() (found map[string][]string) {
 	return found
 }
 
-// fail has a task fail for good with this error.
+// fail lets a task fail permanently with this error.
 func (r *canaryRun) fail(text string) {
 	r.t.Helper()
 	info, err := asynq.NewClientFromRedisClient(r.rdb).EnqueueContext(r.t.Context(), asynq.NewTask("planted", nil), asynq.Queue("planted"))

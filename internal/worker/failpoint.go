@@ -2,6 +2,6 @@
 
 package worker
 
-// failpoint is where a test with the build tag failpoints sees a mail pass, and kills the process. In a shipped binary it
-// is nothing.
+// failpoint does nothing. With the build tag failpoints it logs that a run passed a point, and can
+// kill the process.
 func failpoint(_, _ string) {}

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// trace is the file that the environment names for what passes; nil without one.
+// trace opens the file that the variable TRACE names. It is nil without one.
 var trace = sync.OnceValue(func() *os.File {
 	name := os.Getenv("TRACE")
 	if name == "" {
@@ -23,8 +23,9 @@ var trace = sync.OnceValue(func() *os.File {
 	return f
 })
 
-// failpoint notes that the mail has come this far, and kills the process, as a power failure would, where the environment
-// names the point. What is noted outlives the process: it is one write to a file, without a buffer.
+// failpoint logs that a run of the mail has passed the point name. If the variable FAILPOINT names
+// the point, it then kills the process with SIGKILL, which is like a power failure. The line
+// outlives the process, because it is one write without a buffer.
 func failpoint(name, id string) {
 	if f := trace(); f != nil {
 		fmt.Fprintf(f, "%d %d %s %s\n", time.Now().UnixMilli(), os.Getpid(), name, id)

@@ -9,9 +9,9 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// TestVerdictsOfTheTableOfFaults reads the table that the submission package plays on both ports: that test says what
-// error each fault gives, and this one what the worker makes of the error.
-func TestVerdictsOfTheTableOfFaults(t *testing.T) {
+// The test reads the table of package submission, whose test plays each fault on both ports and
+// checks the error. This test checks what the worker does after that error.
+func TestVerdict_MatchesTheTableOfFaults(t *testing.T) {
 	table, err := os.ReadFile("../submission/testdata/faults.txt")
 	if err != nil {
 		t.Fatal(err)
@@ -23,7 +23,7 @@ func TestVerdictsOfTheTableOfFaults(t *testing.T) {
 		}
 		f := strings.Split(line, "|")
 		if len(f) != 11 {
-			t.Fatalf("not eleven columns: %s", line)
+			t.Fatalf("the line does not have eleven columns: %s", line)
 		}
 		for i := range f {
 			f[i] = strings.TrimSpace(f[i])
@@ -35,7 +35,7 @@ func TestVerdictsOfTheTableOfFaults(t *testing.T) {
 		if v.outcome == tasks.Refused {
 			verdict, copies = "refused", "0"
 		} else if v.outcome != "" {
-			t.Errorf("%s: ends as %s", f[0], v.outcome)
+			t.Errorf("%s: the outcome is %s", f[0], v.outcome)
 		}
 		if e.Ambiguous {
 			copies = "2"
@@ -44,7 +44,7 @@ func TestVerdictsOfTheTableOfFaults(t *testing.T) {
 			counts = "yes"
 		}
 		if f[8] != verdict || f[9] != copies || f[10] != counts {
-			t.Errorf("%s: got %s, %s copies, counts %s; the table says %s, %s, %s", f[0], verdict, copies, counts, f[8], f[9], f[10])
+			t.Errorf("%s: got %s, %s copies, counts %s; the table has %s, %s, %s", f[0], verdict, copies, counts, f[8], f[9], f[10])
 		}
 	}
 	if faults < 40 {

@@ -29,7 +29,7 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// fixture is a worker with everything around it: a real Redis, and a submission server whose mails can be read.
+// fixture is a worker with a real Redis and a submission server whose mails the test can read.
 type fixture struct {
 	t      *testing.T
 	ctx    context.Context
@@ -39,18 +39,18 @@ type fixture struct {
 	client *securemail.Client
 	logs   *observer.ObservedLogs
 	log    *zap.Logger
-	stop   func() // stops the worker, and waits for it
+	stop   func() // stops the worker, and waits until it has ended
 
-	metrics *prometheus.Registry // of the worker that was started last
+	metrics *prometheus.Registry // of the last worker
 
 	relays        []submission.Relay
 	changed       func(relay string, open bool, cause error, until time.Time)
 	stopOnUnknown bool
-	limited       bool          // recipients get no more mails than in production
-	relayLimit    *limits.Limit // of every relay; nil for none
+	limited       bool          // recipients have the limits of production
+	relayLimit    *limits.Limit // of every relay; nil for no limit
 }
 
-// newFixture builds a fixture and starts its worker.
+// newFixture returns a fixture whose worker has started.
 func newFixture(t *testing.T) *fixture {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
@@ -90,7 +90,7 @@ func (h *fixture) send(m tasks.Mail) string {
 	return receipt.ID
 }
 
-// until waits until the mail is in a state.
+// until waits until the mail is in the state.
 func (h *fixture) until(id string, state tasks.State) tasks.Status {
 	h.t.Helper()
 	for s, err := range h.client.Watch(h.ctx, id) {
@@ -105,7 +105,7 @@ func (h *fixture) until(id string, state tasks.State) tasks.Status {
 	return tasks.Status{}
 }
 
-// enqueue puts raw bytes into the queue, as a broken or hostile producer would.
+// enqueue puts raw bytes into the queue, as a broken or hostile producer might.
 func (h *fixture) enqueue(id, taskType string, payload []byte) {
 	h.t.Helper()
 	_, err := asynq.NewClientFromRedisClient(h.redis.Client).EnqueueContext(h.ctx, asynq.NewTask(taskType, payload),
@@ -115,7 +115,7 @@ func (h *fixture) enqueue(id, taskType string, payload []byte) {
 	}
 }
 
-// task waits until asynq has the task in a state, and returns what it knows of it.
+// task waits until asynq has the task in the state, and returns asynq's info of it.
 func (h *fixture) task(id string, state asynq.TaskState) *asynq.TaskInfo {
 	h.t.Helper()
 	inspector := asynq.NewInspectorFromRedisClient(h.redis.Client)
@@ -128,7 +128,7 @@ func (h *fixture) task(id string, state asynq.TaskState) *asynq.TaskInfo {
 	return last
 }
 
-// payload returns a good task's JSON, changed.
+// payload returns the JSON of a valid task after a change.
 func payload(t *testing.T, change func(map[string]any)) (id string, body []byte) {
 	t.Helper()
 	task, id, err := tasks.NewTask(tasks.Mail{Kind: tasks.Key, To: "alice@example.com"})
@@ -147,7 +147,7 @@ func payload(t *testing.T, change func(map[string]any)) (id string, body []byte)
 	return id, body
 }
 
-func TestMailsOfEveryKindAreAccepted(t *testing.T) {
+func TestWorker_SendsMailsOfEveryKind(t *testing.T) {
 	h := newFixture(t)
 	for _, kind := range []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP} {
 		id := h.send(tasks.Mail{Kind: kind, To: string(kind) + "@example.com", Purpose: "test"})
@@ -160,16 +160,16 @@ func TestMailsOfEveryKindAreAccepted(t *testing.T) {
 		t.Errorf("%d mails arrived, want 3", n)
 	}
 	if n := h.logs.FilterMessage("mail accepted").Len(); n != 3 {
-		t.Errorf("%d lines say accepted, want 3", n)
+		t.Errorf("%d log lines say accepted, want 3", n)
 	}
 }
 
-func TestARefusedRecipientIsTheEndOfThatMailAlone(t *testing.T) {
+func TestWorker_EndsOnlyTheMailOfARefusedRecipient(t *testing.T) {
 	h := newFixture(t)
 	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice+550@example.com"})
 	s := h.until(id, tasks.Refused)
 	if s.Reason != "recipient" || s.Code != 550 || s.Tries != 1 {
-		t.Errorf("got %+v, want refused for its recipient after one try", s)
+		t.Errorf("got %+v, want refused for its recipient after one attempt", s)
 	}
 	if info := h.task(id, asynq.TaskStateArchived); strings.Contains(info.LastErr, "@") || strings.Contains(info.LastErr, "alice") {
 		t.Errorf("asynq keeps an address: %q", info.LastErr)
@@ -177,19 +177,19 @@ func TestARefusedRecipientIsTheEndOfThatMailAlone(t *testing.T) {
 	h.until(h.send(tasks.Mail{Kind: tasks.Key, To: "bob@example.com"}), tasks.Accepted)
 }
 
-func TestATransientRefusalIsDeferredAndCounts(t *testing.T) {
+func TestWorker_DefersATemporaryRefusalAndCountsIt(t *testing.T) {
 	h := newFixture(t)
 	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice+450@example.com"})
 	s := h.until(id, tasks.Deferred)
 	if s.Code != 450 || s.Tries != 1 || time.Until(s.NextTry) < 30*time.Second {
-		t.Errorf("got %+v, want 450, one try, and the next in a minute", s)
+		t.Errorf("got %+v, want 450, one attempt, and the next in a minute", s)
 	}
 	if info := h.task(id, asynq.TaskStateRetry); info.Retried != 0 {
-		t.Errorf("asynq counted %d failures towards a limit of its own", info.Retried)
+		t.Errorf("asynq counted %d failures towards its own limit", info.Retried)
 	}
 }
 
-func TestAStaleMailIsNotSent(t *testing.T) {
+func TestWorker_ExpiresAStaleMail(t *testing.T) {
 	h := newFixture(t)
 	created := time.Now().Add(-9 * time.Minute)
 	id, body := payload(t, func(p map[string]any) {
@@ -208,12 +208,12 @@ func TestAStaleMailIsNotSent(t *testing.T) {
 	})
 }
 
-func TestMalformedTasksAreRefused(t *testing.T) {
+func TestWorker_RefusesMalformedTasks(t *testing.T) {
 	h := newFixture(t)
 	for name, change := range map[string]func(map[string]any){
 		"bad address":      func(p map[string]any) { p["to"] = "alice@example.com\r\nBcc: eve@example.com" },
 		"short seed":       func(p map[string]any) { p["seed"] = "AAAA" },
-		"over the ceiling": func(p map[string]any) { p["expires_at"] = time.Now().Add(48 * time.Hour).Format(time.RFC3339) },
+		"over the maximum": func(p map[string]any) { p["expires_at"] = time.Now().Add(48 * time.Hour).Format(time.RFC3339) },
 		"no id":            func(p map[string]any) { delete(p, "id") },
 	} {
 		id, body := payload(t, change)
@@ -230,12 +230,12 @@ func TestMalformedTasksAreRefused(t *testing.T) {
 	}
 }
 
-func TestTasksOfTomorrowWait(t *testing.T) {
+func TestWorker_DefersTasksOfANewerVersion(t *testing.T) {
 	h := newFixture(t)
 	newer, body := payload(t, func(p map[string]any) { p["v"] = 2 })
 	h.enqueue(newer, tasks.Type, body)
 	other, body := payload(t, func(map[string]any) {})
-	h.enqueue(other, tasks.Type+"-in-bulk", body) // asynq's own mux would match it by its beginning
+	h.enqueue(other, tasks.Type+"-in-bulk", body) // asynq's mux would match this type by its prefix
 	for _, id := range []string{newer, other} {
 		if info := h.task(id, asynq.TaskStateRetry); !strings.HasPrefix(info.LastErr, "newer; again in") {
 			t.Errorf("got %q, want newer", info.LastErr)
@@ -243,21 +243,21 @@ func TestTasksOfTomorrowWait(t *testing.T) {
 	}
 }
 
-func TestAMailWhoseKeyIsMissingWaits(t *testing.T) {
+func TestWorker_DefersAMailWhoseKeyIsMissing(t *testing.T) {
 	h := newFixture(t)
 	id, body := payload(t, func(map[string]any) {})
 	h.redis.Client.HSet(h.ctx, "securemail:{"+id+"}", "seed", strings.Repeat("s", 32), "kid", "gone", "digits", 0, "sending", 0, "tries", 0, "created",
 		time.Now().UnixMilli(), "expires", time.Now().Add(24*time.Hour).UnixMilli(), "state", "deferred")
 	h.enqueue(id, tasks.Type, body)
-	waitUntil(t, h.ctx, "somebody is told", func() bool {
+	waitUntil(t, h.ctx, "the log has an error for the operator", func() bool {
 		return h.logs.FilterLevelExact(zapcore.ErrorLevel).FilterMessage("mail deferred").Len() == 1
 	})
 	if s := h.until(id, tasks.Deferred); s.Reason != "key-ring" || s.Tries != 0 {
-		t.Errorf("got %+v, want deferred for the key ring, at no cost", s)
+		t.Errorf("got %+v, want deferred for the key ring, and no attempt used", s)
 	}
 }
 
-func TestARepeatedTaskSendsNothing(t *testing.T) {
+func TestWorker_SendsNothingForARepeatedTask(t *testing.T) {
 	h := newFixture(t)
 	m := tasks.Mail{Kind: tasks.Key, To: "alice@example.com", IdempotencyKey: "order-1"}
 	id := h.send(m)
@@ -265,7 +265,7 @@ func TestARepeatedTaskSendsNothing(t *testing.T) {
 	if again := h.send(m); again != id {
 		t.Errorf("got id %s, then %s", id, again)
 	}
-	// Also when asynq has forgotten the first one.
+	// The task is repeated after asynq has dropped the first one.
 	h.task(id, asynq.TaskStateCompleted)
 	if err := asynq.NewInspectorFromRedisClient(h.redis.Client).DeleteTask(tasks.Queue, id); err != nil {
 		t.Fatal(err)
@@ -277,8 +277,8 @@ func TestARepeatedTaskSendsNothing(t *testing.T) {
 	}
 }
 
-// TestStoppingWaitsForTheMailInHand: the relay takes three seconds to answer the final dot.
-func TestStoppingWaitsForTheMailInHand(t *testing.T) {
+// The relay takes three seconds to answer the final dot.
+func TestRun_WaitsForInFlightMailsWhenStopped(t *testing.T) {
 	h := newFixture(t)
 	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice+slow@example.com"})
 	if _, err := h.env.Wait(h.ctx, func(dev.Message) bool { return true }); err != nil {
@@ -291,9 +291,9 @@ func TestStoppingWaitsForTheMailInHand(t *testing.T) {
 	}
 }
 
-// TestStoppingWaitsForAMailThatAsynqHasLetGoOf, as it does of a task that is cancelled or whose lease is lost: the relay has the
-// mail, and without the record another worker would send it again.
-func TestStoppingWaitsForAMailThatAsynqHasLetGoOf(t *testing.T) {
+// asynq gives up a task that is cancelled or whose lease expired. The relay has the mail already,
+// and without the record another worker would send it again.
+func TestRun_WaitsForAMailThatAsynqHasGivenUp(t *testing.T) {
 	h := newFixture(t)
 	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice+slow@example.com"})
 	if _, err := h.env.Wait(h.ctx, func(dev.Message) bool { return true }); err != nil {
@@ -303,7 +303,7 @@ func TestStoppingWaitsForAMailThatAsynqHasLetGoOf(t *testing.T) {
 	if err := inspector.CancelProcessing(id); err != nil {
 		t.Fatal(err)
 	}
-	waitUntil(t, h.ctx, "asynq has let go of the task", func() bool {
+	waitUntil(t, h.ctx, "asynq has given up the task", func() bool {
 		info, err := inspector.GetTaskInfo(tasks.Queue, id)
 		return err == nil && info.State == asynq.TaskStateRetry
 	})
@@ -313,12 +313,13 @@ func TestStoppingWaitsForAMailThatAsynqHasLetGoOf(t *testing.T) {
 	}
 }
 
-// TestALostReplyEndsAsUnknownWhereTheSettingsSaySo, and is sent again otherwise: the relay takes the mail and drops the connection instead of answering.
-func TestALostReplyEndsAsUnknownWhereTheSettingsSaySo(t *testing.T) {
+// The relay keeps the mail and drops the connection without a reply. With on_unknown: stop, the
+// mail ends as unknown. Otherwise it is sent again.
+func TestWorker_EndsALostReplyAsTheSettingsSay(t *testing.T) {
 	h := newFixture(t)
 	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice+drop@example.com"})
 	if s := h.until(id, tasks.Deferred); s.Reason != "unconfirmed" || s.Tries != 1 || time.Until(s.NextTry) < 50*time.Second {
-		t.Errorf("retry: got %+v, want unconfirmed, and the next try in a minute", s)
+		t.Errorf("retry: got %+v, want unconfirmed, and the next attempt in a minute", s)
 	}
 	h.stop()
 	h.stopOnUnknown = true
@@ -329,8 +330,8 @@ func TestALostReplyEndsAsUnknownWhereTheSettingsSaySo(t *testing.T) {
 	}
 }
 
-// TestTheQRCodeInTheMailIsForAnAuthenticator reads it as a phone would, and asks another program for the codes.
-func TestTheQRCodeInTheMailIsForAnAuthenticator(t *testing.T) {
+// zbarimg reads the QR code, as a phone does, and oathtool computes the codes.
+func TestWorker_MailsAQRCodeThatAnAuthenticatorReads(t *testing.T) {
 	zbarimg, oathtool := testserver.Need(t, "zbarimg", "zbar-tools"), testserver.Need(t, "oathtool", "oathtool")
 	h := newFixture(t)
 	id := h.send(tasks.Mail{Kind: tasks.TOTP, To: "alice@example.com", Account: "alice & bob"})
@@ -349,7 +350,7 @@ func TestTheQRCodeInTheMailIsForAnAuthenticator(t *testing.T) {
 	}
 	uri := strings.TrimSpace(string(out))
 	if !strings.Contains(mail.Text, uri) || !strings.Contains(mail.HTML, strings.ReplaceAll(uri, "&", "&amp;")) {
-		t.Errorf("the link in the mail is not what the QR code says")
+		t.Errorf("the mail does not have the URI of the QR code as a link")
 	}
 	key, err := otpauth.ParseURI(uri)
 	if err != nil || key.Issuer != "Example" || key.Account != "alice & bob" {

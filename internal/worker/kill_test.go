@@ -20,7 +20,7 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// newProcess is cmd/worker, built with failpoints, as a process of its own that can be killed.
+// newProcess returns cmd/worker as a process, built with failpoints.
 func newProcess(t *testing.T, redisURL string, env *dev.Env, buildFlags ...string) *harness.Process {
 	t.Helper()
 	dir := t.TempDir()
@@ -45,7 +45,8 @@ func newProcess(t *testing.T, redisURL string, env *dev.Env, buildFlags ...strin
 	return p
 }
 
-// timePasses makes the leases and locks of a dead worker run out, which takes asynq a minute and us a quarter of one.
+// timePasses lets the lease and the lock of a dead worker expire, which would take a minute and a
+// quarter of a minute.
 func timePasses(t *testing.T, r *testserver.Redis, id string) {
 	t.Helper()
 	ctx := context.Background()
@@ -61,9 +62,9 @@ func timePasses(t *testing.T, r *testserver.Redis, id string) {
 	}
 }
 
-// TestAWorkerKilledInTheMiddleSendsTheSameMailAgainOrNone is promise 3 and promise 5: one mail, once; a second copy
-// only where SMTP itself cannot tell, and then with the same secret and the same Message-ID.
-func TestAWorkerKilledInTheMiddleSendsTheSameMailAgainOrNone(t *testing.T) {
+// A mail is sent once. It is sent twice only where SMTP leaves open whether the relay has it, and
+// then with the same secret and the same Message-ID.
+func TestWorker_SendsTheSameMailOrNoneAfterAKill(t *testing.T) {
 	r := testserver.StartRedis(t)
 	env := harness.StartDev(t)
 	client, err := securemail.NewClient(r.As(testserver.Producer))
@@ -75,14 +76,14 @@ func TestAWorkerKilledInTheMiddleSendsTheSameMailAgainOrNone(t *testing.T) {
 	defer cancel()
 
 	for _, test := range []struct {
-		point  string // where the worker dies; "reply" is between the dot and the reply to it
+		point  string // where the worker dies; "reply" is between the final dot and its reply
 		copies int
 	}{
-		{"opened", 1},     // the record is written, nothing is dialled
+		{"opened", 1},     // the record is written, no relay is dialled
 		{"before-dot", 1}, // the relay has all but the last bytes
-		{"reply", 2},      // the relay has it all, and no one has read its answer
-		{"accepted", 2},   // its answer is read, and not yet written down
-		{"recorded", 1},   // written down, and asynq does not know yet
+		{"reply", 2},      // the relay has all bytes, and its reply is not read
+		{"accepted", 2},   // the reply is read, and not recorded
+		{"recorded", 1},   // the reply is recorded, and asynq does not know
 	} {
 		t.Run(test.point, func(t *testing.T) {
 			to := test.point + "@example.com"
@@ -120,7 +121,8 @@ func TestAWorkerKilledInTheMiddleSendsTheSameMailAgainOrNone(t *testing.T) {
 				log, _ := os.ReadFile(p.Log)
 				t.Fatalf("after the restart: got %+v, %v\n%s", status, err, log)
 			}
-			// A mail that was accepted before the restart is done when its task has left the queue.
+			// A mail that was accepted before the restart has ended when its task has left the
+			// queue.
 			waitUntil(t, ctx, "the task is done", func() bool {
 				n, err := r.Client.LLen(ctx, "asynq:{"+tasks.Queue+"}:active").Result()
 				retry, err2 := r.Client.ZCard(ctx, "asynq:{"+tasks.Queue+"}:retry").Result()
@@ -148,13 +150,13 @@ func waitUntil(t *testing.T, ctx context.Context, what string, done func() bool)
 	for !done() {
 		select {
 		case <-ctx.Done():
-			t.Fatalf("waited in vain until %s", what)
+			t.Fatalf("timeout, while waiting until %s", what)
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 }
 
-// authority asks the submission server who signed its certificate.
+// authority returns the authority that signed the certificate of the submission server.
 func authority(t *testing.T, env *dev.Env) []byte {
 	t.Helper()
 	conn, err := tls.Dial("tcp", env.SMTPSAddr(), &tls.Config{RootCAs: env.RootCAs()})

@@ -17,7 +17,7 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// mails is how many mails the tests below send: few, or as many as the environment says.
+// mails returns how many mails a test sends: standard, or the number in the variable MAILS.
 func mails(t *testing.T, standard int) int {
 	t.Helper()
 	text := os.Getenv("MAILS")
@@ -31,8 +31,9 @@ func mails(t *testing.T, standard int) int {
 	return n
 }
 
-// sinkHouse is a house whose relay keeps no more of a mail than its Message-ID, and has a limit of time for many mails.
-func sinkHouse(t *testing.T) (*fixture, *testserver.Sink) {
+// sinkFixture returns a fixture with a sink as its relay, which keeps only Message-IDs, and with
+// enough time for many mails.
+func sinkFixture(t *testing.T) (*fixture, *testserver.Sink) {
 	t.Helper()
 	h := newFixture(t)
 	h.stop()
@@ -44,12 +45,13 @@ func sinkHouse(t *testing.T) (*fixture, *testserver.Sink) {
 	return h, sink
 }
 
-// TestAFloodToOneRecipient: what goes out is the limit, every other mail says why it did not, and none of them counts for what the
-// relay takes a day.
-func TestAFloodToOneRecipient(t *testing.T) {
-	h, sink := sinkHouse(t)
+// The recipient's limits decide how many mails are sent. Every other mail has the reason, and none
+// of them counts towards the relay's daily limit.
+func TestLimits_BoundAFloodToOneRecipient(t *testing.T) {
+	h, sink := sinkFixture(t)
 	h.limited, h.relayLimit = true, &limits.Limit{PerDay: 20}
-	sender, err := securemail.NewClient(h.redis.As(testserver.Producer)) // without a key ring, so that the worker has it all
+	// Without a key ring the client does not check the limits, and the worker must.
+	sender, err := securemail.NewClient(h.redis.As(testserver.Producer))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -75,19 +77,20 @@ func TestAFloodToOneRecipient(t *testing.T) {
 			}
 		}
 	}
-	// One goes now, nine more have their turn within the next minutes, and the hour is full.
+	// One is sent now, nine more within the next minutes, and then the limit of the hour is
+	// reached.
 	if states[tasks.Accepted] != 1 || states[tasks.Deferred] != 9 || states[tasks.Refused] != n-10 {
 		t.Errorf("of %d mails: %v; want 1 accepted, 9 deferred, the rest refused, all limited", n, states)
 	}
 	if got := len(sink.Taken()); got != 1 {
-		t.Errorf("%d mails went out, want 1", got)
+		t.Errorf("%d mails were sent, want 1", got)
 	}
 	h.until(h.send(tasks.Mail{Kind: tasks.Key, To: "bob@example.com"}), tasks.Accepted)
 }
 
-// TestARelayThatIsDownForACodesWholeLifeGetsNoMailForIt when it is back.
-func TestARelayThatIsDownForACodesWholeLifeGetsNoMailForIt(t *testing.T) {
-	h, sink := sinkHouse(t)
+// The relay is back after the code has expired.
+func TestWorker_SendsNoCodeAfterItsLifeWhenTheRelayIsBack(t *testing.T) {
+	h, sink := sinkFixture(t)
 	sink.Down()
 	h.start()
 	id := h.send(tasks.Mail{Kind: tasks.Code, To: "alice@example.com", ExpiresIn: 10 * time.Second})
@@ -98,14 +101,14 @@ func TestARelayThatIsDownForACodesWholeLifeGetsNoMailForIt(t *testing.T) {
 	after := h.send(tasks.Mail{Kind: tasks.Code, To: "bob@example.com"})
 	h.until(after, tasks.Accepted)
 	if got := len(sink.Taken()); got != 1 {
-		t.Errorf("%d mails went out, want one, to the other recipient", got)
+		t.Errorf("%d mails were sent, want one, to the other recipient", got)
 	}
 }
 
-// TestTheRingRotatesUnderLoad: keys are added and made active while mails are sent and checked, and the old ones are
-// removed when no living mail needs them any more.
-func TestTheRingRotatesUnderLoad(t *testing.T) {
-	h, _ := sinkHouse(t)
+// Keys are added and activated while mails are sent and verified. Old keys are removed when no live
+// secret needs them.
+func TestKeyRing_RotatesUnderLoad(t *testing.T) {
+	h, _ := sinkFixture(t)
 	h.start()
 	n := mails(t, 600)
 	old, err := keyring.Load(h.ring)
@@ -152,14 +155,15 @@ func TestTheRingRotatesUnderLoad(t *testing.T) {
 		}
 	}
 	if used[first] == 0 {
-		t.Errorf("no mail began under the first key; the keys were used so: %v", used)
+		t.Errorf("no mail was made with the first key; the keys were used as follows: %v", used)
 	}
-	// All are used up, so nothing needs the first key; without it, a new mail is sent and checked as before.
+	// All secrets are used up, so none needs the first key. Without it, a new mail is sent and
+	// verified as before.
 	if err := keyring.Remove(h.ring, first); err != nil {
 		t.Fatal(err)
 	}
 	h.allAccepted([]string{h.send(tasks.Mail{Kind: tasks.Key, To: "alice@example.com"})})
 	if err := h.client.Verify(h.ctx, tasks.Ref{ID: ids[0], Purpose: "rotate", To: "alice@example.com"}, "x"); !errors.Is(err, tasks.ErrRejected) && !errors.Is(err, tasks.ErrKeyRing) {
-		t.Errorf("an answer to a used mail whose key is gone: got %v, want rejected", err)
+		t.Errorf("an answer to a used secret whose key is removed: got %v, want rejected", err)
 	}
 }

@@ -10,15 +10,16 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// TestARedisThatAnswersErrorsIsNotAskedWithoutPause: asynq alone asks it ten thousand times a second.
-func TestARedisThatAnswersErrorsIsNotAskedWithoutPause(t *testing.T) {
+// asynq alone would send ten thousand commands a second.
+func TestWorker_PausesWhileRedisAnswersWithErrors(t *testing.T) {
 	h := newFixture(t)
-	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice+450@example.com"}) // so that there is something to do
+	// The server has a task to retry.
+	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice+450@example.com"})
 	h.until(id, tasks.Deferred)
 	h.redis.Client.ConfigSet(h.ctx, "maxmemory", "1")
 	before := h.commands()
 	const spell = 2 * time.Second
-	time.Sleep(spell) // this is what is measured, not waited for
+	time.Sleep(spell) // the time that is measured
 	if got := h.commands() - before; got > 300 {
 		t.Errorf("%d commands in %v of errors, want at most 300", got, spell)
 	}
@@ -26,12 +27,12 @@ func TestARedisThatAnswersErrorsIsNotAskedWithoutPause(t *testing.T) {
 	h.until(h.send(tasks.Mail{Kind: tasks.Key, To: "bob@example.com"}), tasks.Accepted)
 }
 
-// TestWhoLosesTheLeaseLeavesAtOnce: asynq cancels the context of a task whose lease ended, as it does of one that somebody
-// cancels. Another worker may have the task by then.
-func TestWhoLosesTheLeaseLeavesAtOnce(t *testing.T) {
+// asynq cancels the context of a task whose lease expired, as it does when an operator cancels the
+// task. Another worker may have the task by then.
+func TestWorker_StopsAtOnceWhenItsLeaseIsLost(t *testing.T) {
 	h := newFixture(t)
 	h.stop()
-	mute, err := net.Listen("tcp", "127.0.0.1:0") // what connects to it hears nothing
+	mute, err := net.Listen("tcp", "127.0.0.1:0") // accepts connections and sends nothing
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,13 +42,13 @@ func TestWhoLosesTheLeaseLeavesAtOnce(t *testing.T) {
 	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice@example.com"})
 	h.until(id, tasks.Sending)
 	inspector := asynq.NewInspectorFromRedisClient(h.redis.Client)
-	waitUntil(t, h.ctx, "the try ends", func() bool {
+	waitUntil(t, h.ctx, "the attempt ends", func() bool {
 		if err := inspector.CancelProcessing(id); err != nil {
 			t.Fatal(err)
 		}
 		s, err := h.client.Status(h.ctx, id)
 		if err == nil && s.State == tasks.Deferred && (s.Reason != "stopping" || s.Tries != 0) {
-			t.Fatalf("got %+v, want deferred for stopping, at no cost", s)
+			t.Fatalf("got %+v, want deferred for stopping, and no attempt used", s)
 		}
 		return err == nil && s.State == tasks.Deferred
 	})

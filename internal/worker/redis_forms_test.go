@@ -25,9 +25,9 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// TestEveryFormOfRedis has both commands, each as its own user of deploy/redis.acl, work with a single server, through
-// Sentinel and on a Cluster, all with TLS. What the users may not do the servers report.
-func TestEveryFormOfRedis(t *testing.T) {
+// Each command works, as its own user of deploy/redis.acl, with a single server, through Sentinel
+// and on a Cluster, all with TLS. The test servers report commands that a user was denied.
+func TestWorker_WorksWithEveryFormOfRedis(t *testing.T) {
 	env := harness.StartDev(t)
 	p := newProcess(t, "", env)
 	enqueue := filepath.Join(t.TempDir(), "enqueue")
@@ -54,7 +54,8 @@ func TestEveryFormOfRedis(t *testing.T) {
 			p.Start("")
 			f.awaitWorker(redisconn.Config{CAFile: form.caFile, URL: secret.New(form.url)})
 			for _, kind := range []string{"key", "code", "totp"} {
-				f.matches(f.run(enqueue, kind, name+"-"+kind+"@example.com", "--wait"), `(?s)^\S+\n([a-z]+\n)*accepted\n$`) // and no warning
+				// The output has no warning.
+				f.matches(f.run(enqueue, kind, name+"-"+kind+"@example.com", "--wait"), `(?s)^\S+\n([a-z]+\n)*accepted\n$`)
 			}
 			f.answer(env, name+"-key@example.com")
 			f.pages()
@@ -63,14 +64,14 @@ func TestEveryFormOfRedis(t *testing.T) {
 	}
 }
 
-// redisForm is a worker, as a process, and what talks to it through Redis.
+// redisForm is a worker as a process, and the settings of its producer.
 type redisForm struct {
 	*harness.Process
 	enqueue string
-	redis   redisconn.Config // the producer's
+	redis   redisconn.Config // of the producer
 }
 
-// run runs a command to its end, and returns all that it says.
+// run runs a command until it ends, and returns its output.
 func (f *redisForm) run(program string, args ...string) string {
 	f.T.Helper()
 	ctx, cancel := context.WithTimeout(f.T.Context(), time.Minute)
@@ -88,7 +89,7 @@ func (f *redisForm) run(program string, args ...string) string {
 	return string(out)
 }
 
-// awaitWorker waits until asynq knows of the worker.
+// awaitWorker waits until asynq has published the worker.
 func (f *redisForm) awaitWorker(settings redisconn.Config) {
 	f.T.Helper()
 	rdb, err := settings.ProducerClient()
@@ -164,7 +165,7 @@ func (f *redisForm) answer(env *dev.Env, to string) {
 	}
 }
 
-// pages asks the worker's admin listener for what it reads from Redis.
+// pages requests the pages of the worker's admin listener that need Redis.
 func (f *redisForm) pages() {
 	log, err := os.ReadFile(f.Log)
 	address := regexp.MustCompile(`"admin":"(http://[^"]+)"`).FindSubmatch(log)

@@ -22,7 +22,8 @@ func sinkRelay(name string, s *testserver.Sink) submission.Relay {
 		Username: "u", Password: secret.New("p"), LocalName: "localhost"}
 }
 
-// sendMany queues mails to kind-0@example.com and so on, and returns their ids.
+// sendMany enqueues mails to kind-0@example.com, kind-1@example.com and so on, and returns their
+// ids.
 func (h *fixture) sendMany(kind tasks.Kind, n int) []string {
 	h.t.Helper()
 	ids := make([]string, n)
@@ -32,18 +33,19 @@ func (h *fixture) sendMany(kind tasks.Kind, n int) []string {
 	return ids
 }
 
-// allAccepted waits until every mail is, and checks that each cost one try.
+// allAccepted waits until every mail is accepted, and checks that each used up one attempt.
 func (h *fixture) allAccepted(ids []string) {
 	h.t.Helper()
 	for _, id := range ids {
 		if s, err := h.client.Wait(h.ctx, id); err != nil || s.State != tasks.Accepted || s.Tries != 1 {
-			h.t.Fatalf("got %+v, %v; want accepted after one try", s, err)
+			h.t.Fatalf("got %+v, %v; want accepted after one attempt", s, err)
 		}
 	}
 }
 
-// TestTwoRelaysTheFirstGoesDownAndComesBack: nothing is lost, nothing doubled, no mail pays, and the log says when and why.
-func TestTwoRelaysTheFirstGoesDownAndComesBack(t *testing.T) {
+// No mail is lost or sent twice, no outage uses up an attempt, and the log says when a relay is
+// suspended and why.
+func TestWorker_FailsOverToTheSecondRelayAndBack(t *testing.T) {
 	h := newFixture(t)
 	h.stop()
 	first, second := testserver.StartSink(t), testserver.StartSink(t)
@@ -54,18 +56,18 @@ func TestTwoRelaysTheFirstGoesDownAndComesBack(t *testing.T) {
 		mu.Lock()
 		defer mu.Unlock()
 		if open && (cause == nil || time.Until(until) <= 0) {
-			t.Errorf("%s is left alone until %v because of %v", relay, until, cause)
+			t.Errorf("%s is suspended until %v because of %v", relay, until, cause)
 		}
 		changes = append(changes, fmt.Sprintf("%s %v", relay, open))
 	}
 	count := func(s *testserver.Sink) int { return len(s.Taken()) }
-	h.start()
 
 	n := 2000
 	if testing.Short() {
 		n = 300
 	}
 	ids := h.sendMany(tasks.Key, n/2)
+	h.start() // with a backlog, or the first relay might have all mails before it goes down
 	waitUntil(t, h.ctx, "the first relay has taken some", func() bool { return count(first) > n/20 })
 	first.Down()
 	waitUntil(t, h.ctx, "the second one takes over", func() bool { return count(second) > n/20 })
@@ -83,15 +85,15 @@ func TestTwoRelaysTheFirstGoesDownAndComesBack(t *testing.T) {
 	for name, sink := range map[string]*testserver.Sink{"first": first, "second": second} {
 		for id, copies := range sink.Taken() {
 			if total++; copies != 1 {
-				t.Errorf("%s took %s %d times", name, id, copies)
+				t.Errorf("%s accepted %s %d times", name, id, copies)
 			}
 			if _, twice := first.Taken()[id]; twice && name == "second" {
-				t.Errorf("both relays took %s", id)
+				t.Errorf("both relays accepted %s", id)
 			}
 		}
 	}
 	if total != len(ids) {
-		t.Errorf("%d mails were taken, want %d", total, len(ids))
+		t.Errorf("%d mails were accepted, want %d", total, len(ids))
 	}
 	mu.Lock()
 	defer mu.Unlock()
@@ -100,9 +102,9 @@ func TestTwoRelaysTheFirstGoesDownAndComesBack(t *testing.T) {
 	}
 }
 
-// TestWhileNoRelayTakesMail the backlog stays where it is: Redis has little to do, no mail pays with a try, and when a
-// relay is back, codes go before the rest. OUTAGE=60s makes it the full size.
-func TestWhileNoRelayTakesMail(t *testing.T) {
+// While no relay accepts mail, the backlog stays in the queue. Redis has little to do, no mail uses
+// up an attempt, and when a relay is back, codes are sent first. OUTAGE=60s is the full size.
+func TestWorker_KeepsTheBacklogWhileNoRelayAcceptsMail(t *testing.T) {
 	outage, keys, codes := 2*time.Second, 600, 200
 	if text := os.Getenv("OUTAGE"); text != "" {
 		var err error
@@ -130,27 +132,27 @@ func TestWhileNoRelayTakesMail(t *testing.T) {
 	select {
 	case <-left:
 	case <-ctx.Done():
-		t.Fatal("the relay was not left alone")
+		t.Fatal("the relay was not suspended")
 	}
 
 	commands, begun := h.commands(), time.Now()
 	select {
-	case <-time.After(outage): // the outage itself, over which commands are counted
+	case <-time.After(outage): // commands are counted during the outage
 	case <-ctx.Done():
 	}
 	perSecond := float64(h.commands()-commands) / time.Since(begun).Seconds()
 	t.Logf("%d mails waited for %v: %.1f Redis commands a second", len(ids), outage, perSecond)
 	if perSecond > 200 {
-		t.Errorf("%.1f Redis commands a second while no relay takes mail", perSecond)
+		t.Errorf("%.1f Redis commands a second while no relay accepts mail", perSecond)
 	}
 
 	sink.Up()
 	h.allAccepted(ids)
 	order := sink.Order()
 	if len(order) != len(ids) {
-		t.Errorf("%d mails were taken, want %d", len(order), len(ids))
+		t.Errorf("%d mails were accepted, want %d", len(order), len(ids))
 	}
-	// What held a place, or was the probe that failed last, may come in between.
+	// A mail that already had a slot, or was the last failed probe, may come first.
 	late := 0
 	for _, to := range order[min(codes+100, len(order)):] {
 		if strings.Contains(to, "code-") {
@@ -158,11 +160,11 @@ func TestWhileNoRelayTakesMail(t *testing.T) {
 		}
 	}
 	if late > codes/100 {
-		t.Errorf("%d of %d codes went after other mails", late, codes)
+		t.Errorf("%d of %d codes were sent after other mails", late, codes)
 	}
 }
 
-// commands is how many commands Redis has carried out.
+// commands returns how many commands Redis has run.
 func (h *fixture) commands() int {
 	h.t.Helper()
 	info, err := h.redis.Client.Info(h.ctx, "stats").Result()

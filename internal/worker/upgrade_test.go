@@ -12,14 +12,14 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// TestARollingUpgradeLosesNoTaskOfTomorrow: the old worker leaves a newer version's task waiting, and the new worker, which
-// is this one's source with a higher version number, takes it, beside the old one's tasks.
-func TestARollingUpgradeLosesNoTaskOfTomorrow(t *testing.T) {
+// The old worker defers a task of a newer version. The new worker, which is built from the same
+// source with a higher version number, runs that task and tasks of the old version.
+func TestWorker_LosesNoTaskInARollingUpgrade(t *testing.T) {
 	h := newFixture(t)
 	id, body := payload(t, func(p map[string]any) { p["v"] = 2 })
 	h.enqueue(id, tasks.Type, body)
 	if info := h.task(id, asynq.TaskStateRetry); !strings.HasPrefix(info.LastErr, "newer; ") {
-		t.Fatalf("the old worker left it with %q, want newer", info.LastErr)
+		t.Fatalf("the old worker deferred the task with %q, want newer", info.LastErr)
 	}
 
 	next := newProcess(t, h.redis.URL, h.env, testserver.Overlay(t, "../../tasks/wire.go", "version    = 1", "version    = 2"))
@@ -30,9 +30,11 @@ func TestARollingUpgradeLosesNoTaskOfTomorrow(t *testing.T) {
 		servers, err := asynq.NewInspectorFromRedisClient(h.redis.Client).Servers()
 		return err == nil && slices.ContainsFunc(servers, func(s *asynq.ServerInfo) bool { return s.PID == next.Pid() })
 	})
-	h.until(h.send(tasks.Mail{Kind: tasks.Key, To: "bob@example.com"}), tasks.Accepted) // while both run
+	// Both workers are running.
+	h.until(h.send(tasks.Mail{Kind: tasks.Key, To: "bob@example.com"}), tasks.Accepted)
 	h.stop()
-	h.redis.Client.ZAddXX(h.ctx, "asynq:{"+tasks.Queue+"}:retry", redis.Z{Score: 1, Member: id}) // half a minute passes
+	// This is instead of waiting for half a minute.
+	h.redis.Client.ZAddXX(h.ctx, "asynq:{"+tasks.Queue+"}:retry", redis.Z{Score: 1, Member: id})
 	h.until(id, tasks.Accepted)
 	h.until(h.send(tasks.Mail{Kind: tasks.Key, To: "carol@example.com"}), tasks.Accepted)
 }

@@ -14,7 +14,7 @@ import (
 	"example.com/securemail/tasks"
 )
 
-func TestVerdict(t *testing.T) {
+func TestVerdict_OfEachFailure(t *testing.T) {
 	failure := func(scope submission.Scope, permanent bool) error {
 		return &submission.Error{Relay: "r", Phase: submission.PhaseRcpt, Scope: scope, Permanent: permanent}
 	}
@@ -29,7 +29,7 @@ func TestVerdict(t *testing.T) {
 		{"no such user", failure(submission.ScopeRecipient, true), tasks.ReasonRecipient, tasks.Refused, false, false},
 		{"greylisting", failure(submission.ScopeRecipient, false), tasks.ReasonRecipient, "", true, false},
 		{"content refused", failure(submission.ScopeMessage, true), tasks.ReasonMessage, tasks.Refused, false, true},
-		{"content refused for now", failure(submission.ScopeMessage, false), tasks.ReasonMessage, "", true, false},
+		{"content refused temporarily", failure(submission.ScopeMessage, false), tasks.ReasonMessage, "", true, false},
 		{"quota", failure(submission.ScopeRelay, false), tasks.ReasonRelay, "", false, false},
 		{"policy", failure(submission.ScopeRelay, true), tasks.ReasonRelay, "", false, true},
 		{"stale password", failure(submission.ScopeCredentials, true), tasks.ReasonCredentials, "", false, true},
@@ -46,20 +46,20 @@ func TestVerdict(t *testing.T) {
 			t.Errorf("%s: got %+v, want %s %q counts %v alert %v", test.name, v, test.reason, test.outcome, test.counts, test.alert)
 		}
 		if v.outcome == "" && v.delay < time.Second {
-			t.Errorf("%s: tries again after %v", test.name, v.delay)
+			t.Errorf("%s: the next attempt is after %v", test.name, v.delay)
 		}
 	}
 }
 
-// TestAmbiguousWaitsAMinute: the relay may still be at work on what it was given.
-func TestAmbiguousWaitsAMinute(t *testing.T) {
+// The relay may still be processing the message.
+func TestVerdict_WaitsAMinuteAfterALostReply(t *testing.T) {
 	if v := verdictOf(&submission.Error{Ambiguous: true}); v.delay < time.Minute {
 		t.Errorf("got %v, want a minute at least", v.delay)
 	}
 }
 
-// TestRetriesFitInsideTheRemainingLife walks through a code's and a key's whole life.
-func TestRetriesFitInsideTheRemainingLife(t *testing.T) {
+// The test walks through the whole life of a code and of a key.
+func TestVerdict_KeepsRetriesWithinTheRemainingLife(t *testing.T) {
 	for _, life := range []time.Duration{10 * time.Second, time.Minute, 10 * time.Minute, 24 * time.Hour} {
 		usable := life - life/5
 		for name, v := range map[string]verdict{
@@ -75,21 +75,21 @@ func TestRetriesFitInsideTheRemainingLife(t *testing.T) {
 					break
 				}
 				if at += delay; at >= usable {
-					t.Fatalf("%s, life %v: try %d would be at %v, past %v", name, life, tries+1, at, usable)
+					t.Fatalf("%s, life %v: attempt %d would be at %v, after %v", name, life, tries+1, at, usable)
 				}
 				last = at
 				if tries++; tries > 100_000 {
-					t.Fatalf("%s, life %v: the tries do not end", name, life)
+					t.Fatalf("%s, life %v: the attempts do not end", name, life)
 				}
 			}
 			if life >= time.Minute && (tries < 3 || usable-last > max(usable/4, 2*minDelay)) {
-				t.Errorf("%s, life %v: %d tries, the last %v before the end", name, life, tries, usable-last)
+				t.Errorf("%s, life %v: %d attempts, the last %v before the end", name, life, tries, usable-last)
 			}
 		}
 	}
 }
 
-func TestLateIsTheLastFifth(t *testing.T) {
+func TestLateAt_LeavesTheLastFifthOfALife(t *testing.T) {
 	created := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	got := lateAt(tasks.Task{CreatedAt: created, ExpiresAt: created.Add(10 * time.Minute)})
 	if want := created.Add(8 * time.Minute); !got.Equal(want) {
@@ -97,7 +97,7 @@ func TestLateIsTheLastFifth(t *testing.T) {
 	}
 }
 
-func TestMask(t *testing.T) {
+func TestMask_HidesTheLocalPart(t *testing.T) {
 	for address, want := range map[string]string{"alice@example.com": "a***@example.com", "a@example.com": "a***@example.com", "": ""} {
 		if got := mask(address); got != want {
 			t.Errorf("mask(%q): got %q, want %q", address, got, want)
@@ -105,7 +105,7 @@ func TestMask(t *testing.T) {
 	}
 }
 
-func TestEnded_ArchivesWhatAnOperatorMayLookAt(t *testing.T) {
+func TestEnded_ArchivesOutcomesForAnOperator(t *testing.T) {
 	for _, test := range []struct {
 		state  tasks.State
 		reason tasks.Reason

@@ -1,5 +1,6 @@
-// Command table turns the lines of go test -bench, on standard input, into the table of BENCHMARKS.md: the median over all rounds
-// of each figure, and for a ratio its lowest and highest. See make bench.
+// Command table reads the output of go test -bench on standard input and prints the table of
+// BENCHMARKS.md: the median of each figure over all rounds, and the lowest and the highest ratio.
+// It exits with 1 if a figure is missing or a benchmark failed. `make bench` runs it.
 package main
 
 import (
@@ -12,14 +13,14 @@ import (
 	"strings"
 )
 
-// row is one line of the table. Benchmarks and units are named as in the lines of go test.
+// row is one line of the table. Benchmarks and units have the names of the output of go test.
 type row struct {
 	what, benchmark string
-	unit            string // of our figure
-	limit           string // unit of the limit's figure; empty if there is none
-	ratio           string // unit of the ratio to the limit, or of the figure that has a target
+	unit            string // of the worker's figure
+	limit           string // unit of the baseline's figure; empty without a baseline
+	ratio           string // unit of the ratio to the baseline, or of the figure that has a target
 	target          float64
-	most            bool // the target is an upper bound
+	most            bool // the target is an upper limit
 }
 
 var rows = []row{
@@ -63,7 +64,7 @@ func main() {
 	}
 }
 
-// read collects what the benchmarks reported, by benchmark and unit. failed says that a benchmark did not end well.
+// read returns the figures by benchmark and unit. failed reports whether a benchmark failed.
 func read(in io.Reader) (figures map[string][]float64, failed bool) {
 	figures = map[string][]float64{}
 	for lines := bufio.NewScanner(in); lines.Scan(); {
@@ -85,7 +86,7 @@ func read(in io.Reader) (figures map[string][]float64, failed bool) {
 	return figures, failed
 }
 
-// markdown returns the line of the table; ok is false if the row was not measured.
+// markdown returns the line of the table. ok is false if the row was not measured.
 func (r row) markdown(figures map[string][]float64) (line string, ok bool) {
 	ours, ratios := figures[r.benchmark+" "+r.unit], figures[r.benchmark+" "+r.ratio]
 	if len(ours) == 0 || len(ratios) == 0 {
@@ -119,7 +120,7 @@ func median(values []float64) float64 {
 	return (sorted[(n-1)/2] + sorted[n/2]) / 2
 }
 
-// short is a figure with three digits that count.
+// short returns v with three significant digits.
 func short(v float64) string {
 	if v >= 100 {
 		return strconv.FormatFloat(v, 'f', 0, 64)

@@ -14,19 +14,21 @@ import (
 	"github.com/hibiken/asynq"
 
 	"example.com/securemail"
+	"example.com/securemail/internal/harness"
 	"example.com/securemail/internal/submission"
 	"example.com/securemail/internal/testserver"
 	"example.com/securemail/tasks"
 )
 
-// BenchmarkIdle mails one key at a time to a worker that has nothing else to do: from before Send to the worker's log line, the
-// sink's own time (some 0.1 ms) included. Before that it looks at what waiting costs.
+// BenchmarkIdle measures an idle worker: first its CPU time and its commands to Redis without any
+// mail, and then how long one mail takes. That is the time from the call of Send to the worker's
+// log line, and includes some 0.1 ms of the sink.
 func BenchmarkIdle(b *testing.B) {
-	const mails, quiet = 200, 3 * time.Second
+	const mails, idle = 200, 3 * time.Second
 	s := startSink(b)
 	server := startRedis(b, "everysec")
 	count := newCounter(b, 1)
-	_, stop := startWorker(b, server.URL, s.relay(submission.ImplicitTLS), newRing(b), count.log())
+	_, stop := startWorker(b, server.URL, s.relay(submission.ImplicitTLS), harness.NewKeyRing(b), count.log())
 	defer stop()
 	producer, err := securemail.NewClient(server.Client)
 	if err != nil {
@@ -44,14 +46,14 @@ func BenchmarkIdle(b *testing.B) {
 		<-count.done
 		return time.Since(begun)
 	}
-	send() // opens the session
+	send() // opens the session with the sink
 
 	var took []time.Duration
 	var cpu time.Duration
 	var commands float64
 	for b.Loop() {
 		cpuBefore, commandsBefore := ownCPU(), commandsOf(b, server)
-		time.Sleep(quiet)
+		time.Sleep(idle)
 		cpu += ownCPU() - cpuBefore
 		commands += commandsOf(b, server) - commandsBefore - 1
 		for range mails {
@@ -60,7 +62,7 @@ func BenchmarkIdle(b *testing.B) {
 		}
 	}
 	slices.Sort(took)
-	waited := quiet.Seconds() * float64(b.N)
+	waited := idle.Seconds() * float64(b.N)
 	b.ReportMetric(0, "ns/op")
 	b.ReportMetric(took[len(took)/2].Seconds()*1000, "p50-ms")
 	b.ReportMetric(took[len(took)*99/100].Seconds()*1000, "p99-ms")
@@ -68,18 +70,19 @@ func BenchmarkIdle(b *testing.B) {
 	b.ReportMetric(commands/waited, "commands/s")
 }
 
-// commandsOf is how many commands Redis has carried out.
+// commandsOf returns how many commands Redis has run.
 func commandsOf(t testing.TB, server *testserver.Redis) float64 {
 	t.Helper()
 	n := server.Client.InfoMap(t.Context(), "stats").Item("Stats", "total_commands_processed")
 	commands, err := strconv.ParseFloat(n, 64)
 	if err != nil {
-		t.Fatalf("Redis says of its commands: %q", n)
+		t.Fatalf("total_commands_processed is %q", n)
 	}
 	return commands
 }
 
-// BenchmarkMemory is the most memory that the real cmd/worker has resident while it works off 10,000 mails with 64 at a time.
+// BenchmarkMemory measures the peak of cmd/worker's resident memory while it sends 10,000 mails, 64
+// at a time.
 func BenchmarkMemory(b *testing.B) {
 	const mails = 10_000
 	s := startSink(b)
@@ -97,7 +100,7 @@ func BenchmarkMemory(b *testing.B) {
 		server := startRedis(b, "everysec")
 		fill(b, server.Client, tasks.Key, mails)
 		cmd := exec.Command(program)
-		cmd.Env = append(os.Environ(), "SECUREMAIL_REDIS_URL="+server.URL, "SECUREMAIL_KEYRING_FILE="+newRing(b), "SECUREMAIL_FROM=no-reply@example.com",
+		cmd.Env = append(os.Environ(), "SECUREMAIL_REDIS_URL="+server.URL, "SECUREMAIL_KEYRING_FILE="+harness.NewKeyRing(b), "SECUREMAIL_FROM=no-reply@example.com",
 			"SECUREMAIL_PRODUCT="+product, "SECUREMAIL_CONCURRENCY=64", "SECUREMAIL_ADMIN_ADDR=127.0.0.1:0", "SECUREMAIL_SMTP_HOST="+relay.Host,
 			"SECUREMAIL_SMTP_PORT="+strconv.Itoa(relay.Port), "SECUREMAIL_SMTP_TLS=implicit", "SECUREMAIL_SMTP_CA_FILE="+ca,
 			"SECUREMAIL_SMTP_USERNAME=user", "SECUREMAIL_SMTP_PASSWORD=password", "SECUREMAIL_SMTP_MAX_CONNECTIONS=64")
@@ -122,7 +125,8 @@ func BenchmarkMemory(b *testing.B) {
 	b.ReportMetric(most, "MiB")
 }
 
-// finished is how many mails have ended, and how many of those that were accepted.
+// finished returns how many mails were accepted, and fails the test if any was archived or
+// deferred.
 func finished(t testing.TB, server *testserver.Redis) int {
 	t.Helper()
 	info, err := asynq.NewInspectorFromRedisClient(server.Client).GetQueueInfo(tasks.Queue)
@@ -130,12 +134,12 @@ func finished(t testing.TB, server *testserver.Redis) int {
 		t.Fatal(err)
 	}
 	if info.Archived > 0 || info.Retry > 0 {
-		t.Fatalf("%d mails were archived and %d put off", info.Archived, info.Retry)
+		t.Fatalf("%d mails were archived and %d deferred", info.Archived, info.Retry)
 	}
 	return info.Completed
 }
 
-// mostMemory is the peak of a process's resident memory in MiB (proc_pid_status(5), VmHWM).
+// mostMemory returns the peak of a process's resident memory in MiB (proc_pid_status(5), VmHWM).
 func mostMemory(pid int) (mib float64) {
 	status, _ := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
 	for line := range strings.Lines(string(status)) {

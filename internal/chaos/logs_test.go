@@ -13,61 +13,61 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// offered is a line of P: one call of Send, and what came of it.
-type offered struct {
+// sendCall is a line of the producers' log: one call of Send and its result.
+type sendCall struct {
 	ID    string     `json:"id"`
-	To    string     `json:"to"` // no other mail's
+	To    string     `json:"to"` // unique to the mail
 	Kind  tasks.Kind `json:"kind"`
 	At    time.Time  `json:"at"`              // when Send returned
-	Error string     `json:"error,omitempty"` // "" where it was acknowledged
+	Error string     `json:"error,omitempty"` // "" if the mail was acknowledged
 }
 
-// passed is a line of the workers' trace.
-type passed struct {
+// tracePoint is a line of the workers' trace: a point that a run passed.
+type tracePoint struct {
 	at    time.Time
 	pid   int
 	point string
 	id    string
 }
 
-// logged is what a worker's log says of the end of a run.
-type logged struct{ ID, State, Reason string }
+// runEnd is a line of a worker's own log about the end of a run.
+type runEnd struct{ ID, State, Reason string }
 
-// taken is a line of S: one mail, written before it is answered.
-type taken struct {
+// received is a line of the receiver's log: one mail, logged before it is answered.
+type received struct {
 	To        string    `json:"to"`
 	MessageID string    `json:"message_id"`
 	Secret    string    `json:"secret"` // SHA-256
 	At        time.Time `json:"at"`
-	Worker    string    `json:"worker"` // who logged in
+	Worker    string    `json:"worker"` // the user name of the login
 }
 
-// ledgers are the three files, read.
-type ledgers struct {
-	P   []offered
-	W   []passed
-	Log []logged
-	S   []taken
+// logs holds the lines of all logs.
+type logs struct {
+	Sends    []sendCall
+	Trace    []tracePoint
+	Runs     []runEnd
+	Received []received
 }
 
-// book is a file of JSON lines that is only appended to: one write for each line.
-type book struct {
+// logFile is a file of JSON lines. It is only appended to, with one write for each line.
+type logFile struct {
 	mu   sync.Mutex
 	file *os.File
-	sync bool // every line is on the disk before add returns
+	sync bool // each line is on the disk when add returns
 }
 
-func openBook(t *testing.T, path string, sync bool) *book {
+func openLogFile(t *testing.T, path string, sync bool) *logFile {
 	t.Helper()
 	file, err := os.OpenFile(path, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { file.Close() })
-	return &book{file: file, sync: sync}
+	return &logFile{file: file, sync: sync}
 }
 
-func (b *book) add(line any) error {
+func (b *logFile) add(line any) error {
 	text, err := json.Marshal(line)
 	if err != nil {
 		return err
@@ -80,8 +80,8 @@ func (b *book) add(line any) error {
 	return b.file.Sync()
 }
 
-// readBook reads a file of JSON lines.
-func readBook[T any](t *testing.T, path string) (lines []T) {
+// readLogFile reads a file of JSON lines.
+func readLogFile[T any](t *testing.T, path string) (lines []T) {
 	t.Helper()
 	for _, line := range linesOf(t, path) {
 		var one T
@@ -100,16 +100,17 @@ func linesOf(t *testing.T, path string) [][]byte {
 		t.Fatal(err)
 	}
 	lines := bytes.Split(text, []byte("\n"))
-	return lines[:len(lines)-1] // every line ends with one
+	return lines[:len(lines)-1] // after the last line end
 }
 
-// readLog reads what a worker's log says of its runs. Anything else than JSON in it is a panic, or a data race.
-func readLog(t *testing.T, path string) (runs []logged) {
+// readLog reads the runs in a worker's own log. A line that is not JSON is a panic or a data race,
+// and fails the test.
+func readLog(t *testing.T, path string) (runs []runEnd) {
 	t.Helper()
 	for i, line := range linesOf(t, path) {
-		var one logged
+		var one runEnd
 		if err := json.Unmarshal(line, &one); err != nil {
-			t.Fatalf("%s:%d: this is no log line: %s", path, i+1, line)
+			t.Fatalf("%s:%d: not a log line: %s", path, i+1, line)
 		}
 		if one.ID != "" && one.State != "" {
 			runs = append(runs, one)
@@ -118,14 +119,14 @@ func readLog(t *testing.T, path string) (runs []logged) {
 	return runs
 }
 
-// trace follows the workers' trace while they write it.
+// trace reads the workers' trace while they write it.
 type trace struct {
 	mu    sync.Mutex
 	in    *bufio.Reader
-	part  []byte // of a line that is not whole yet
-	lines []passed
-	seen  map[string]bool         // point and id
-	going map[int]map[string]bool // the runs that have not returned, by process and id
+	part  []byte // the beginning of a line that is not complete
+	lines []tracePoint
+	seen  map[string]bool         // by point and id
+	going map[int]map[string]bool // runs that have not returned, by process and id
 }
 
 func followTrace(t *testing.T, path string) *trace {
@@ -138,16 +139,16 @@ func followTrace(t *testing.T, path string) *trace {
 	return &trace{in: bufio.NewReader(file), seen: map[string]bool{}, going: map[int]map[string]bool{}}
 }
 
-// read takes in what has been written since; w.mu is held.
+// read reads the lines that were added. The caller holds w.mu.
 func (w *trace) read() {
 	for {
 		text, err := w.in.ReadBytes('\n')
 		w.part = append(w.part, text...)
 		if err != nil {
-			return // the end, for now
+			return // the end of the file so far
 		}
 		var ms int64
-		var p passed
+		var p tracePoint
 		if _, err := fmt.Sscanf(string(w.part), "%d %d %s %s\n", &ms, &p.pid, &p.point, &p.id); err != nil {
 			panic(fmt.Sprintf("the trace has a line %q: %v", w.part, err))
 		}
@@ -166,7 +167,7 @@ func (w *trace) read() {
 	}
 }
 
-// has reports whether some run of a mail has passed a point.
+// has reports whether a run of the mail has passed the point.
 func (w *trace) has(point, id string) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -174,7 +175,7 @@ func (w *trace) has(point, id string) bool {
 	return w.seen[point+" "+id]
 }
 
-// inFlight returns how many runs a process has begun and not ended.
+// inFlight returns how many runs of a process have begun and not returned.
 func (w *trace) inFlight(pid int) int {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -183,23 +184,23 @@ func (w *trace) inFlight(pid int) int {
 }
 
 // all returns every line.
-func (w *trace) all() []passed {
+func (w *trace) all() []tracePoint {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.read()
 	return w.lines[:len(w.lines):len(w.lines)]
 }
 
-// run is what the trace tells of one run of a task.
+// run is one run of a task, according to the trace.
 type run struct {
 	pid   int
 	id    string
 	begun time.Time
-	past  map[string]bool // the points it passed
+	past  map[string]bool // the points that it passed
 }
 
-// runsOf sorts the lines into runs, in the order in which they began.
-func runsOf(lines []passed) (runs []*run) {
+// runsOf groups the lines by run, in the order in which the runs began.
+func runsOf(lines []tracePoint) (runs []*run) {
 	type who struct {
 		pid int
 		id  string
