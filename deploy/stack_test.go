@@ -56,7 +56,14 @@ func newStack(t *testing.T, ca []byte) *stack {
 			t.Fatal(err)
 		}
 	}
-	for _, file := range []string{"go.mod", "go.sum", ".dockerignore", "docker-compose.yml"} {
+	files, err := filepath.Glob(filepath.Join(root, "*.go"))
+	if err != nil || len(files) == 0 {
+		t.Fatalf("the root has no Go files: %v", err)
+	}
+	for i := range files {
+		files[i] = filepath.Base(files[i])
+	}
+	for _, file := range append(files, "go.mod", "go.sum", ".dockerignore", "docker-compose.yml") {
 		content, err := os.ReadFile(filepath.Join(root, file))
 		if err != nil {
 			t.Fatal(err)
