@@ -16,12 +16,12 @@ const maxCommand = 510
 // authenticate logs in if the relay has a user name. It is called inside TLS only. A mail is never
 // sent unauthenticated through a relay that was configured with a login: the relay might take it, and
 // treat it as unauthenticated.
-func (s *session) authenticate(ctx context.Context, token secret.String) error {
+func (s *session) authenticate(ctx context.Context) error {
 	switch {
 	case s.relay.Username == "":
 		return nil
 	case s.relay.Token != nil:
-		return s.authToken(ctx, token)
+		return s.authToken(ctx)
 	case slices.Contains(s.ext.auth, "PLAIN"):
 		s.mechanism = "PLAIN"
 		return s.authPlain(ctx)
@@ -56,7 +56,7 @@ func (s *session) authLogin(ctx context.Context) error {
 // authToken logs in with an OAuth2 access token: XOAUTH2, which is Google's and Microsoft's and has no
 // RFC, or OAUTHBEARER (RFC 7628). A server that refuses says why in a challenge, which is not read,
 // and refuses once it is answered.
-func (s *session) authToken(ctx context.Context, token secret.String) error {
+func (s *session) authToken(ctx context.Context) error {
 	var response, giveUp string
 	switch {
 	case slices.Contains(s.ext.auth, "XOAUTH2"):
@@ -71,7 +71,7 @@ func (s *session) authToken(ctx context.Context, token secret.String) error {
 			hint: "the server offers neither AUTH XOAUTH2 nor OAUTHBEARER; check its host and port, or log in with a password",
 		}
 	}
-	response = encode(response + "\x01auth=Bearer " + token.Reveal() + "\x01\x01")
+	response = encode(response + "\x01auth=Bearer " + s.token.Reveal() + "\x01\x01")
 	line := "AUTH " + s.mechanism + " " + response
 	if len(line) > maxCommand { // then the response waits for an empty challenge, and may be longer (RFC 4954 section 4)
 		if _, err := s.cmd(ctx, PhaseAuth, "AUTH "+s.mechanism, "334"); err != nil {

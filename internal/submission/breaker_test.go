@@ -2,8 +2,10 @@ package submission_test
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
 	"testing"
@@ -165,31 +167,26 @@ func TestBreaker_UnusedProbeGoesToTheNextAttempt(t *testing.T) {
 }
 
 func TestBreaker_LengthOfPause(t *testing.T) {
-	relay, before, after := submission.ScopeRelay, submission.PhaseMail, submission.PhaseRcpt
+	relay, before := submission.ScopeRelay, submission.PhaseMail
 	tests := []struct {
 		outcome *submission.Error
 		long    bool
 	}{
 		{stale, true},
-		{&submission.Error{Phase: submission.PhaseTLS, Scope: relay, Permanent: true}, true},
-		{&submission.Error{Phase: submission.PhaseStartTLS, Scope: relay, Permanent: true}, true},
-		{&submission.Error{Phase: submission.PhaseDial, Scope: relay, Permanent: true}, true},
-		{submission.Refused(submission.PhaseGreeting, 554, ""), true},
-		{submission.Refused(before, 550, "5.7.1"), true},
-		{submission.Refused(after, 550, "5.4.5"), true},
-		{submission.Refused(submission.PhaseDot, 550, "5.4.5"), true},
 		{submission.Refused(before, 530, "5.7.0"), true},
-		{submission.Refused(after, 530, "5.7.0"), false}, // it knows the recipient: an odd one must not stop all others
-		{submission.Refused(before, 421, "4.7.0"), true},
-		{submission.Refused(submission.PhaseDot, 421, "4.7.28"), true},
-		{submission.Refused(submission.PhaseAuth, 454, "4.7.0"), true},
+		{submission.Refused(submission.PhaseAuth, 435, "4.7.8"), true},
+		{submission.Refused(submission.PhaseAuth, 535, "", "IP address not allowed"), true},
+		{submission.Broken(context.Background(), submission.PhaseTLS, x509.UnknownAuthorityError{}), true},
+		{submission.Broken(context.Background(), submission.PhaseTLS, errors.New("remote error: tls: internal error")), false},
+		{submission.Broken(context.Background(), submission.PhaseDial, &net.DNSError{Err: "no such host", IsNotFound: true}), false},
+		{&submission.Error{Phase: submission.PhaseStartTLS, Scope: relay, Permanent: true}, false},
+		{submission.Refused(submission.PhaseGreeting, 554, ""), false},
+		{submission.Refused(submission.PhaseEHLO, 502, "5.5.1"), false},
+		{submission.Refused(before, 550, "5.7.1"), false},
 		{submission.Refused(submission.PhaseStartTLS, 454, "4.7.0"), false}, // no TLS for now, says RFC 3207
 		{submission.Refused(submission.PhaseAuth, 454, ""), false},
 		{submission.Refused(before, 421, "4.3.2"), false},
 		{submission.Refused(before, 451, "4.3.0"), false},
-		{submission.Refused(after, 550, "5.7.1"), false},
-		{submission.Refused(submission.PhaseDot, 550, "5.7.1"), false},
-		{submission.Refused(after, 550, "5.3.0"), false},
 		{&submission.Error{Phase: submission.PhaseDot, Scope: submission.ScopeNetwork, Ambiguous: true}, false},
 	}
 	synctest.Test(t, func(t *testing.T) {
@@ -218,6 +215,73 @@ func TestBreaker_LengthOfPause(t *testing.T) {
 			mustAcquire(t, r, "a").End(nil)
 			log.check(t, opened, "a closed")
 		}
+	})
+}
+
+// TestBreaker_OddRecipientsDoNotSuspendTheOnlyRelay: refusals of recipients need a second opinion from
+// other domains, and even then the only relay is tried.
+func TestBreaker_OddRecipientsDoNotSuspendTheOnlyRelay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for _, words := range []string{"Recipient address rejected: Access denied", "relaying to this domain is not allowed", "5.3.0 out of order"} {
+			var log journal
+			r := relaysNamed(t, submission.Options{Changed: log.changed}, "a")
+			for range 50 {
+				mustAcquire(t, r, "a").End(submission.RefusedFor("odd.example", submission.PhaseRcpt, 554, "5.7.1", words))
+			}
+			log.check(t)
+			for i := range 12 {
+				mustAcquire(t, r, "a").End(submission.RefusedFor(fmt.Sprintf("odd%d.example", i), submission.PhaseRcpt, 554, "5.7.1", words))
+			}
+			mustAcquire(t, r, "a").End(nil)
+		}
+	})
+}
+
+// TestBreaker_RelayThatRefusesEverybodyGivesWayToTheNext: from several domains, such refusals suspend a
+// relay where there is another.
+func TestBreaker_RelayThatRefusesEverybodyGivesWayToTheNext(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var log journal
+		r := relaysNamed(t, submission.Options{Changed: log.changed}, "a", "b")
+		for i := range 5 {
+			mustAcquire(t, r, "a").End(submission.RefusedFor(fmt.Sprintf("d%d.example", i), submission.PhaseRcpt, 554, "5.7.1", "Relay access denied"))
+		}
+		mustAcquire(t, r, "b").End(nil)
+		time.Sleep(10*time.Second + 1)
+		mustAcquire(t, r, "a").End(nil)
+		if len(log.lines) != 2 || log.lines[1] != "a closed" {
+			t.Errorf("got %q, want that a opened and closed", log.lines)
+		}
+	})
+}
+
+// TestBreaker_TooMuchMakesWaitsThatGrow: seconds at first, for all mails at the same time, and after
+// some in a row the relay is suspended, also the only one.
+func TestBreaker_TooMuchMakesWaitsThatGrow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := relaysNamed(t, submission.Options{}, "a")
+		tooMuch := func(i int) time.Duration {
+			e := submission.RefusedFor(fmt.Sprintf("d%d.example", i), submission.PhaseDot, 454, "", "Throttling failure: Maximum sending rate exceeded.")
+			mustAcquire(t, r, "a").End(e)
+			return e.Wait
+		}
+		for i, want := range []time.Duration{2, 2, 4, 8, 16} {
+			if got := tooMuch(i); got != want*time.Second {
+				t.Errorf("reply %d: a wait of %v, want %v s", i, got, want)
+			}
+			if i > 0 {
+				time.Sleep(want*time.Second + 1)
+			}
+		}
+		time.Sleep(time.Minute)
+		mustAcquire(t, r, "a").End(nil)
+		if got := tooMuch(9); got != 2*time.Second {
+			t.Errorf("after a mail was taken: a wait of %v, want 2 s", got)
+		}
+		for i := range 4 {
+			tooMuch(i)
+		}
+		mustWait(t, r)
 	})
 }
 

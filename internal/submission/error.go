@@ -3,6 +3,7 @@ package submission
 import (
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Phase is the step of a submission in which it failed.
@@ -34,6 +35,7 @@ const (
 	ScopeCredentials Scope = "credentials" // every mail through this relay until its login is fixed
 	ScopeNetwork     Scope = "network"     // every mail over this path; the relay itself may be healthy
 	ScopeCaller      Scope = "caller"      // no other: the caller cancelled, or beforeDot refused
+	ScopeUnclear     Scope = "unclear"     // it cannot be told; Said has the server's own words
 )
 
 // Error is why a submission failed.
@@ -49,8 +51,15 @@ type Error struct {
 	Ambiguous bool  // the whole body, its final dot included, may have left, and no reply to it was understood
 	Err       error // the cause, for errors.Is and errors.As; nil if the server's reply is the cause. Not for a log: use Error
 
-	hint string // what happened and how to fix it
-	text string
+	// Limited says that the relay has had too much for now. Wait is then how long it should not be asked
+	// for this mail; it grows while the relay goes on saying so.
+	Limited bool
+	Wait    time.Duration
+
+	hint   string // what happened and how to fix it
+	said   string
+	pause  Pause  // "": as the scope says
+	domain string // of the recipient
 }
 
 // Error says what happened and how to fix it: short, valid UTF-8, without secrets, addresses or
@@ -73,7 +82,7 @@ func (e *Error) Error() string {
 
 func (e *Error) Unwrap() error { return e.Err }
 
-// Text returns what the server wrote, for a debug log only: printable ASCII, at most 200 bytes,
-// addresses masked. It is empty where there was no reply, and for AUTH, since a server may echo what
-// it was sent.
-func (e *Error) Text() string { return e.text }
+// Said returns what the server wrote, for an operator: at most 300 bytes of valid UTF-8 in one line,
+// without control characters, addresses, long tokens or anything secret that it was sent. It is empty
+// where there was no reply.
+func (e *Error) Said() string { return e.said }

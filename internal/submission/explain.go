@@ -10,16 +10,13 @@ import (
 )
 
 // refused is the error for a reply of class 4 or 5.
-func (r *Relay) refused(phase Phase, rep reply) *Error {
-	rule := classify(phase, rep.code, rep.enhanced)
-	e := &Error{
-		Relay: r.Name, Phase: phase, Code: rep.code, EnhancedCode: rep.enhanced,
-		Scope: rule.scope, Permanent: rule.permanent, hint: rule.hint,
+func (s *session) refused(phase Phase, rep reply) *Error {
+	v := judge(phase, rep.code, rep.enhanced, rep.lines)
+	return &Error{
+		Relay: s.relay.Name, Phase: phase, Code: rep.code, EnhancedCode: rep.enhanced,
+		Scope: v.scope, Permanent: v.permanent, Limited: v.kind == kTooMuch, hint: v.hint, pause: v.pause,
+		said: said(rep.lines, s.sent()),
 	}
-	if phase != PhaseAuth { // the server may echo what we sent
-		e.text = rep.text()
-	}
-	return e
 }
 
 // broken is the error for a conversation that ended without a reply that the protocol allows.
@@ -30,9 +27,9 @@ func (r *Relay) broken(ctx context.Context, phase Phase, err error) *Error {
 		dns      *net.DNSError
 		timeout  net.Error
 	)
-	tlsHint, isTLS := "", false
+	tlsHint, isTLS, isCertificate := "", false, false
 	if phase == PhaseTLS {
-		tlsHint, isTLS = r.explainTLS(err)
+		tlsHint, isTLS, isCertificate = r.explainTLS(err)
 	}
 	switch {
 	case ctx.Err() != nil && context.Cause(ctx) != errTotal:
@@ -42,11 +39,14 @@ func (r *Relay) broken(ctx context.Context, phase Phase, err error) *Error {
 	case errors.As(err, &protocol):
 		e.Scope, e.hint = ScopeRelay, "the server "+string(protocol)
 	case isTLS:
-		e.Scope, e.Permanent, e.hint = ScopeRelay, true, tlsHint
+		e.Scope, e.hint, e.pause = ScopeRelay, tlsHint, PauseShort
+		if isCertificate { // a person has to fix it; an alert may pass
+			e.Permanent, e.pause = true, PauseLong
+		}
 	case errors.As(err, &timeout) && timeout.Timeout():
 		e.hint = "no answer in time" + r.silenceHint(phase)
 	case errors.As(err, &dns) && dns.IsNotFound:
-		e.Scope, e.Permanent, e.hint = ScopeRelay, true, fmt.Sprintf("no address found for %q; check the relay's host", r.Host)
+		e.hint = fmt.Sprintf("no address found for %q; check the relay's host", r.Host) // it may be on its way
 	case errors.As(err, &dns):
 		e.hint = "the name service does not answer"
 	case errors.Is(err, syscall.ECONNREFUSED):

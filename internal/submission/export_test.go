@@ -7,6 +7,8 @@ import (
 	"io"
 	"slices"
 	"time"
+
+	"example.com/securemail/internal/secret"
 )
 
 // What the external tests see of the inside.
@@ -21,25 +23,39 @@ var (
 )
 
 type Reply struct {
-	Code                    int
-	Enhanced, QueueID, Text string
-	Lines                   []string
+	Code              int
+	Enhanced, QueueID string
+	Lines             []string
 }
 
 func ParseReply(raw []byte) (Reply, int, error) {
 	left := bytes.NewReader(raw)
 	r := newReplyReader(left)
 	rep, err := readReply(r)
-	return Reply{rep.code, rep.enhanced, rep.queueID(), rep.text(), rep.lines}, len(raw) - left.Len() - r.Buffered(), err
+	return Reply{rep.code, rep.enhanced, rep.queueID(), rep.lines}, len(raw) - left.Len() - r.Buffered(), err
 }
 
-// Rules are those of classify, to be compared only.
-func Rules() []rule { return rules }
+// Refused is the error for a reply with these words.
+func Refused(phase Phase, code int, enhanced string, lines ...string) *Error {
+	return (&session{relay: &Relay{Name: "test"}}).refused(phase, reply{code: code, enhanced: enhanced, lines: lines})
+}
 
-func RuleFor(phase Phase, code int, enhanced string) any { return classify(phase, code, enhanced) }
+// RefusedFor is the same for a recipient of this domain.
+func RefusedFor(domain string, phase Phase, code int, enhanced string, lines ...string) *Error {
+	e := Refused(phase, code, enhanced, lines...)
+	e.domain = domain
+	return e
+}
 
-func Refused(phase Phase, code int, enhanced string) *Error {
-	return (&Relay{Name: "test"}).refused(phase, reply{code: code, enhanced: enhanced})
+// KindOf says in one word what a reply is about.
+func KindOf(phase Phase, code int, enhanced string, lines []string) string {
+	return string(kindOf(phase, code, enhanced, lines))
+}
+
+// Said is what an operator sees of a reply to a message, from a relay with this login.
+func Said(lines []string, user, password string, msg []byte) string {
+	s := &session{relay: &Relay{Username: user, Password: secret.New(password)}, message: &message{wire: msg}}
+	return said(lines, s.sent())
 }
 
 func Broken(ctx context.Context, phase Phase, err error) *Error {
@@ -83,7 +99,7 @@ func (a *Session) Send(from string, to []string, msg io.WriterTo) error {
 	if _, err := msg.WriteTo(&b); err != nil {
 		return err
 	}
-	m, err := prepare(a.s.relay.Name, Envelope{from, to[0]}, b.Bytes())
+	m, err := prepare(a.s.relay.Name, Envelope{From: from, To: to[0]}, b.Bytes())
 	if err != nil {
 		return err
 	}
@@ -152,7 +168,7 @@ func WithPauses(o Options, short, long time.Duration) Options {
 
 // End ends a turn as a Submit with this outcome would.
 func (t *Turn) End(outcome error) {
-	t.done(outcome)
+	t.done(context.Background(), outcome)
 	t.done = nil
 }
 

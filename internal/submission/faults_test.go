@@ -243,7 +243,7 @@ func TestError_ExplainsBrokenPaths(t *testing.T) {
 		permanent bool
 		want      string
 	}{
-		{&net.DNSError{Err: "no such host", IsNotFound: true}, submission.ScopeRelay, true, `no address found for "mail.example.com"`},
+		{&net.DNSError{Err: "no such host", IsNotFound: true}, submission.ScopeNetwork, false, `no address found for "mail.example.com"`},
 		{&net.DNSError{Err: "server misbehaving", IsTemporary: true}, submission.ScopeNetwork, false, "name service"},
 		{&net.DNSError{Err: "i/o timeout", IsTimeout: true}, submission.ScopeNetwork, false, "in time"},
 		{&net.OpError{Op: "dial", Err: syscall.ETIMEDOUT}, submission.ScopeNetwork, false, "in time"},

@@ -99,7 +99,7 @@ func TestPool_FirstComeFirstServed(t *testing.T) {
 	s.checkMails(9, 1)
 }
 
-func TestPool_TotalBoundsTheWait(t *testing.T) {
+func TestPool_WaitInLineIsBounded(t *testing.T) {
 	s := newServer(t, submission.ImplicitTLS, nil).start()
 	r := s.relay()
 	r.MaxConnections = 1
@@ -112,8 +112,8 @@ func TestPool_TotalBoundsTheWait(t *testing.T) {
 	})
 	<-held
 	_, err := submit(c)
-	if e := failure(t, err); e.Phase != submission.PhaseDial || e.Scope != submission.ScopeNetwork || !strings.Contains(e.Error(), "the attempt") {
-		t.Errorf("got %v of scope %s, want the end of the attempt", e, e.Scope)
+	if e := failure(t, err); e.Phase != submission.PhaseDial || e.Scope != submission.ScopeRelay || e.Pause() != submission.PauseNone || !e.FailsOver() {
+		t.Errorf("got %v of scope %s and pause %s, want one that another relay can take, and no word against this one", e, e.Scope, e.Pause())
 	}
 	close(release)
 	first.Wait()

@@ -22,6 +22,7 @@ const endOfData = "\r\n.\r\n"
 // message is one message made ready for the wire.
 type message struct {
 	from, to string
+	id       string // for RFC 3461
 	wire     []byte // dot-stuffed, up to and including endOfData
 	size     int    // octets before stuffing, as SIZE counts them (RFC 1870 section 4)
 	eightBit bool   // needs 8BITMIME
@@ -48,7 +49,7 @@ func prepare(relay string, env Envelope, msg []byte) (*message, error) {
 	}
 	header, _, _ := bytes.Cut(msg, []byte("\r\n\r\n"))
 	return &message{
-		from: env.From, to: env.To,
+		from: env.From, to: env.To, id: env.ID,
 		wire: stuff(msg), size: len(msg),
 		eightBit: !ascii(msg),
 		utf8:     !ascii(env.From) || !ascii(env.To) || !ascii(header),

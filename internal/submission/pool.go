@@ -3,6 +3,7 @@ package submission
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -53,27 +54,25 @@ func newPool(relay *Relay) *pool {
 	return &pool{relay: relay, limit: min(startConnections, relay.MaxConnections)}
 }
 
-// get lends a session: an idle one that is still open, or a new one. It goes back by put.
-func (p *pool) get(ctx context.Context) (*session, error) {
+// get lends a session: an idle one that is still open, or a new one. It goes back by put. begun is when
+// the wait in line was over.
+func (p *pool) get(ctx context.Context) (s *session, begun time.Time, err error) {
 	for {
 		g := p.wait(ctx)
+		begun = time.Now()
 		switch {
 		case g.err != nil:
-			return nil, g.err
+			return nil, begun, g.err
 		case g.dial:
-			begun := time.Now()
-			s, err := open(ctx, p.relay)
+			s, err := p.dial(ctx)
 			if err == nil {
-				p.mu.Lock()
-				p.lent++
-				p.mu.Unlock()
-				return s, nil
+				return s, begun, nil
 			}
 			if again := p.failed(err, time.Since(begun)); !again {
-				return nil, err
+				return nil, begun, err
 			}
-		case time.Since(g.session.idleSince) < probeAfter || g.session.idleOK():
-			return g.session, nil
+		case begun.Sub(g.session.idleSince) < probeAfter || g.session.idleOK():
+			return g.session, begun, nil
 		default:
 			g.session.abort()
 			p.put(g.session, false)
@@ -81,11 +80,27 @@ func (p *pool) get(ctx context.Context) (*session, error) {
 	}
 }
 
-// wait waits in line.
+func (p *pool) dial(ctx context.Context) (*session, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, p.relay.Timeouts.Total, errTotal)
+	defer cancel()
+	s, err := open(ctx, p.relay)
+	if err == nil {
+		p.mu.Lock()
+		p.lent++
+		p.mu.Unlock()
+	}
+	return s, err
+}
+
+// wait waits in line, for as long as the timeouts leave before the dot. That a relay has no session to
+// spare says nothing against it.
 func (p *pool) wait(ctx context.Context) grant {
 	if ctx.Err() != nil {
 		return grant{err: p.relay.broken(ctx, PhaseDial, ctx.Err())}
 	}
+	limit := p.relay.Timeouts.line()
+	timer := time.NewTimer(limit)
+	defer timer.Stop()
 	turn := make(chan grant, 1)
 	p.mu.Lock()
 	p.waiting = append(p.waiting, turn)
@@ -97,6 +112,17 @@ func (p *pool) wait(ctx context.Context) grant {
 	case <-ctx.Done():
 		p.cancelWait(turn)
 		return grant{err: p.relay.broken(ctx, PhaseDial, ctx.Err())}
+	case <-timer.C:
+		select {
+		case g := <-turn: // in the same moment
+			return g
+		default:
+		}
+		p.cancelWait(turn)
+		return grant{err: &Error{
+			Relay: p.relay.Name, Phase: PhaseDial, Scope: ScopeRelay, pause: PauseNone, Err: context.DeadlineExceeded,
+			hint: fmt.Sprintf("all connections to the relay were in use for %v; allow more, or use another relay", limit),
+		}}
 	}
 }
 

@@ -71,8 +71,9 @@ type Timeouts struct {
 	Command    time.Duration // the greeting, and every reply but the last. Default 30 s.
 	Data       time.Duration // each block of the body. Default 30 s.
 	FinalReply time.Duration // the reply to the final dot. Default 120 s.
-	// Total bounds the whole attempt. The final dot is written only while FinalReply is left of it, so
-	// Total must be longer, and the difference is what all that comes before the dot may take.
+	// Total bounds the whole attempt, from the dialling or from when a kept session is free. The final
+	// dot is written only while FinalReply is left of it, so Total must be longer, and the difference
+	// is what all that comes before the dot may take, and before it the wait for a session.
 	// Default 180 s.
 	Total time.Duration
 }
@@ -141,6 +142,9 @@ func (t *Timeouts) complete() error {
 	}
 	return nil
 }
+
+// line is how long a mail may wait for a session.
+func (t Timeouts) line() time.Duration { return t.Total - t.FinalReply }
 
 // addressLiteral reports whether s is an IP address in the form of RFC 5321 section 4.1.3.
 func addressLiteral(s string) bool {

@@ -47,8 +47,8 @@ type Options struct {
 
 // Relays hands each message to the first relay, in order of priority, that can take it. A relay that
 // fails is suspended: after 5 failures in a row for 10 seconds, and for 5 minutes at once where a
-// person has to fix something or a quota has to renew. Then one message probes it. Relays is safe for
-// use by several goroutines.
+// person has to fix its login or its certificate. Then one message probes it. Relays is safe for use
+// by several goroutines.
 type Relays struct {
 	relays []*relay
 	limits Limiter
@@ -96,18 +96,14 @@ func (r *Relays) Acquire(ctx context.Context) (*Turn, error) {
 	var cause error
 	for ctx.Err() == nil {
 		changed := r.waitChannel() // before looking, so that no change is missed
-		var next time.Time
-		for _, one := range r.relays {
-			done, until, why := r.try(ctx, one)
-			if done != nil {
-				return &Turn{relays: r, relay: one, done: done}, nil
-			}
-			if ctx.Err() == nil {
+		turn, next, why := r.look(ctx, false)
+		if turn == nil {
+			if turn, _, _ = r.look(ctx, true); turn == nil && ctx.Err() == nil {
 				cause = why
 			}
-			if !until.IsZero() && (next.IsZero() || until.Before(next)) {
-				next = until
-			}
+		}
+		if turn != nil {
+			return turn, nil
 		}
 		wait(ctx, changed, next)
 	}
@@ -115,6 +111,22 @@ func (r *Relays) Acquire(ctx context.Context) (*Turn, error) {
 		return nil, fmt.Errorf("%w: %w", ErrNoRelay, ctx.Err())
 	}
 	return nil, fmt.Errorf("%w: %w: %w", ErrNoRelay, ctx.Err(), cause)
+}
+
+// look returns a turn for the first relay that may be tried now. If there is none, cause says why the
+// last one may not, and next when to look again; zero: after the next change. last is breaker.admit's.
+func (r *Relays) look(ctx context.Context, last bool) (turn *Turn, next time.Time, cause error) {
+	for _, one := range r.relays {
+		done, until, why := r.try(ctx, one, last)
+		if done != nil {
+			return &Turn{relays: r, relay: one, done: done}, time.Time{}, nil
+		}
+		cause = why
+		if !until.IsZero() && (next.IsZero() || until.Before(next)) {
+			next = until
+		}
+	}
+	return nil, next, cause
 }
 
 // wait returns at the time next if it is not zero, when changed is closed, or when ctx ends.
@@ -135,27 +147,37 @@ func wait(ctx context.Context, changed <-chan struct{}, next time.Time) {
 // try asks for the right to send one message through one. If it is given, the caller must call done
 // with the outcome. Otherwise cause says why not, and until says when to ask again; zero: after the
 // next change.
-func (r *Relays) try(ctx context.Context, one *relay) (done func(error), until time.Time, cause error) {
+func (r *Relays) try(ctx context.Context, one *relay, last bool) (done func(context.Context, error), until time.Time, cause error) {
 	if until, cause := one.over(); cause != nil {
 		return nil, until, cause
 	}
-	end, until, cause := one.breaker.admit()
+	end, until, cause := one.breaker.admit(last)
 	if end == nil {
 		return nil, until, cause
 	}
-	done = func(err error) {
+	if r.limits != nil { // last, since it counts
+		if until, cause := r.reserve(ctx, one); cause != nil {
+			end(errInconclusive)
+			r.notify()
+			return nil, until, cause
+		}
+	}
+	return func(ctx context.Context, err error) {
+		if r.limits != nil && notGiven(err) {
+			r.release(ctx, one)
+		}
 		end(err)
 		r.notify()
+	}, time.Time{}, nil
+}
+
+// notGiven reports whether the relay was not even offered the message.
+func notGiven(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) {
+		return err == errUnused
 	}
-	if r.limits == nil {
-		return done, time.Time{}, nil
-	}
-	// The limits come last, since they count.
-	if until, cause := r.reserve(ctx, one); cause != nil {
-		done(errInconclusive)
-		return nil, until, cause
-	}
-	return done, time.Time{}, nil
+	return in(e.Phase, "prepare dial tls greeting ehlo starttls auth") || e.Phase == PhaseMail && e.Code == 0 && e.Err == nil
 }
 
 // reserve calls Limiter.Reserve, unless another caller has learnt in the meantime that the relay is
@@ -191,9 +213,6 @@ func (r *Relays) reserve(ctx context.Context, one *relay) (until time.Time, caus
 
 // release takes back what reserve has counted for a message that the relay was not given.
 func (r *Relays) release(ctx context.Context, one *relay) {
-	if r.limits == nil {
-		return
-	}
 	ctx, cancel := context.WithTimeout(ctx, releaseTime)
 	defer cancel()
 	r.limits.Release(ctx, one.settings.Name)

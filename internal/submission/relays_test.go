@@ -64,8 +64,11 @@ func TestTurn_FailsOver(t *testing.T) {
 		{"data", "452 4.3.1 full", "b"},
 		{"data", "554 5.6.0 no", "data"},
 		{"data", "250 what", "b"},
-		{"dot", "451 4.3.0 later", "dot"},
-		{"dot", "550 5.7.1 no", "dot"},
+		{"dot", "451 4.3.0 later", "b"},
+		{"dot", "550 5.7.1 no", "b"},
+		{"dot", "454 Throttling failure: Maximum sending rate exceeded.", "b"},
+		{"dot", "554 5.7.1 looks like spam", "dot"},
+		{"dot", "354 what", "dot"},
 		{"dot", "(drop)", "dot"},
 		{"beforeDot", "", "body"},
 	}

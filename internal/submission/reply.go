@@ -127,19 +127,3 @@ func (r reply) queueID() string {
 	}
 	return ""
 }
-
-const maxText = 200
-
-var addressPattern = regexp.MustCompile(`[^\s<>()\[\]:;,"]*@[^\s<>()\[\]:;,"]*`)
-
-// text returns what the server wrote, for a debug log: printable ASCII, at most 200 bytes, no address.
-func (r reply) text() string {
-	joined := addressPattern.ReplaceAllString(strings.Join(r.lines, " / "), "[address]")
-	clean := strings.Map(func(c rune) rune {
-		if c < ' ' || c > '~' {
-			return '?'
-		}
-		return c
-	}, joined)
-	return clean[:min(len(clean), maxText)]
-}

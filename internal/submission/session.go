@@ -24,7 +24,9 @@ type session struct {
 	relay     *Relay
 	conn      *conn
 	ext       extensions
-	mechanism string // of AUTH, once it is chosen
+	token     secret.String // of the login, where it is OAuth2
+	message   *message      // of the transaction under way
+	mechanism string        // of AUTH, once it is chosen
 	opened    time.Time
 	connect   time.Duration // how long open took
 	messages  int           // how many transactions were begun
@@ -38,7 +40,7 @@ type session struct {
 
 // extensions is what the last EHLO offered.
 type extensions struct {
-	startTLS, pipelining, eightBitMIME, smtpUTF8, size bool
+	startTLS, pipelining, eightBitMIME, smtpUTF8, size, dsn bool
 
 	maxSize int64 // 0: no limit named
 	auth    []string
@@ -69,9 +71,9 @@ func dial(ctx context.Context, relay *Relay, tokenRefused bool) (*session, error
 	if err != nil {
 		return nil, relay.broken(ctx, PhaseDial, err)
 	}
-	s.conn = newConn(tcp)
+	s.conn, s.token = newConn(tcp), token
 	defer s.conn.bind(ctx)()
-	if err := s.handshake(ctx, connectCtx, token); err != nil {
+	if err := s.handshake(ctx, connectCtx); err != nil {
 		s.abort()
 		return nil, err
 	}
@@ -80,7 +82,7 @@ func dial(ctx context.Context, relay *Relay, tokenRefused bool) (*session, error
 }
 
 // handshake is steps 2 to 5 of the package comment. connectCtx bounds TLS on port 465.
-func (s *session) handshake(ctx, connectCtx context.Context, token secret.String) error {
+func (s *session) handshake(ctx, connectCtx context.Context) error {
 	if s.relay.TLS == ImplicitTLS {
 		if err := s.encrypt(ctx, connectCtx); err != nil {
 			return err
@@ -100,7 +102,7 @@ func (s *session) handshake(ctx, connectCtx context.Context, token secret.String
 			return err
 		}
 	}
-	return s.authenticate(ctx, token)
+	return s.authenticate(ctx)
 }
 
 func (s *session) startTLS(ctx context.Context) error {
@@ -158,6 +160,8 @@ func parseExtensions(rep reply) extensions {
 			ext.eightBitMIME = true
 		case "SMTPUTF8":
 			ext.smtpUTF8 = true
+		case "DSN":
+			ext.dsn = true
 		case "AUTH":
 			ext.auth = slices.Concat(ext.auth, words[1:])
 		case "SIZE":
@@ -207,7 +211,7 @@ func (s *session) checkUnsolicited(ctx context.Context, phase Phase) error {
 	rep, err := readReply(s.conn.r)
 	if err == nil && rep.code == 421 {
 		s.abort()
-		return s.relay.refused(phase, rep)
+		return s.refused(phase, rep)
 	}
 	return s.fail(ctx, phase, protocolError("sent an unsolicited reply"))
 }
@@ -230,7 +234,7 @@ func (s *session) expect(ctx context.Context, phase Phase, timeout time.Duration
 		s.refused421 = true
 		s.abort()
 	}
-	return reply{}, s.relay.refused(phase, rep)
+	return reply{}, s.refused(phase, rep)
 }
 
 // idleOK looks at an idle session without writing: a server that has closed it, or sent something

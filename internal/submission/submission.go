@@ -58,6 +58,9 @@ var errTotal = errors.New("submission: the attempt took too long")
 // domain in lower case and in A-labels.
 type Envelope struct {
 	From, To string
+	// ID names the mail in a notification of its failure (RFC 3461 section 4.4), where the relay offers
+	// that. Empty: no name.
+	ID string
 }
 
 // Acceptance is what the server said when it took responsibility for a message.
@@ -94,6 +97,7 @@ type relay struct {
 	settings Relay
 	pool     *pool
 	breaker  *breaker
+	opinions opinions
 
 	reserving chan struct{} // holds one value while Limiter.Reserve is being called
 
@@ -127,19 +131,14 @@ func (r *relay) submit(ctx context.Context, env Envelope, msg []byte, beforeDot 
 		return Acceptance{}, err
 	}
 	defer r.running.Done()
-	limits := r.settings.Timeouts
-	// Cutting the wait for the final reply short makes second copies (RFC 5321 section 4.5.3.2.6). So
-	// the dot leaves only while the whole of FinalReply is left.
-	dotBy := time.Now().Add(limits.Total - limits.FinalReply)
-	ctx, cancel := context.WithTimeoutCause(ctx, limits.Total, errTotal)
+	ctx, cancel := context.WithTimeoutCause(ctx, r.settings.Timeouts.line()+r.settings.Timeouts.Total, errTotal)
 	defer cancel()
-
 	for {
-		s, err := r.pool.get(ctx)
+		s, begun, err := r.pool.get(ctx)
 		if err != nil {
 			return Acceptance{}, err
 		}
-		receipt, stale, err := r.use(ctx, s, m, dotBy, beforeDot)
+		receipt, stale, err := r.use(ctx, s, begun, m, beforeDot)
 		if !stale || ctx.Err() != nil {
 			return receipt, err
 		}
@@ -147,8 +146,15 @@ func (r *relay) submit(ctx context.Context, env Envelope, msg []byte, beforeDot 
 }
 
 // use sends m over s and returns s to the pool, also if beforeDot panics. stale reports whether the
-// caller should try another session.
-func (r *relay) use(ctx context.Context, s *session, m *message, dotBy time.Time, beforeDot func(context.Context) error) (receipt Acceptance, stale bool, err error) {
+// caller should try another session. The time of the attempt began when the pool gave s, or the right
+// to dial it: a mail that waited in line has as much as any other.
+func (r *relay) use(ctx context.Context, s *session, begun time.Time, m *message, beforeDot func(context.Context) error) (receipt Acceptance, stale bool, err error) {
+	limits := r.settings.Timeouts
+	// Cutting the wait for the final reply short makes second copies (RFC 5321 section 4.5.3.2.6). So
+	// the dot leaves only while the whole of FinalReply is left.
+	dotBy := begun.Add(limits.Total - limits.FinalReply)
+	ctx, cancel := context.WithDeadlineCause(ctx, begun.Add(limits.Total), errTotal)
+	defer cancel()
 	returned := false
 	defer func() {
 		if !returned {

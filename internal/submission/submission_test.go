@@ -9,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 
 	"go.uber.org/goleak"
 
@@ -46,13 +48,21 @@ func failure(t *testing.T, err error) *submission.Error {
 		t.Errorf("relay %q, scope %q in %v", e.Relay, e.Scope, e)
 	}
 	checkPrintable(t, e.Error(), 400)
-	checkPrintable(t, e.Text(), 200)
+	checkReadable(t, e.Said(), 300)
 	for _, hidden := range []string{password, encodedPassword, username, envelope.To, envelope.From, "@"} {
-		if strings.Contains(e.Error(), hidden) || strings.Contains(e.Text(), hidden) {
-			t.Errorf("%q shows in %q or %q", hidden, e.Error(), e.Text())
+		if strings.Contains(e.Error(), hidden) || strings.Contains(e.Said(), hidden) {
+			t.Errorf("%q shows in %q or %q", hidden, e.Error(), e.Said())
 		}
 	}
 	return e
+}
+
+// checkReadable is checkPrintable for text in any language.
+func checkReadable(t *testing.T, s string, most int) {
+	t.Helper()
+	if len(s) > most || !utf8.ValidString(s) || strings.ContainsFunc(s, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		t.Errorf("%d bytes of text, want at most %d, all of them printable: %q", len(s), most, s)
+	}
 }
 
 func checkPrintable(t *testing.T, s string, most int) {

@@ -109,7 +109,7 @@ func TestTLS_Versions(t *testing.T) {
 				t.Errorf("%s: %s, %v", tls.VersionName(version), receipt.TLSVersion, err)
 			case !ok:
 				e := failure(t, err)
-				if e.Phase != submission.PhaseTLS || !e.Permanent || !strings.Contains(e.Error(), "TLS 1.2") {
+				if e.Phase != submission.PhaseTLS || e.Permanent || e.Pause() != submission.PauseShort || !strings.Contains(e.Error(), "TLS 1.2") {
 					t.Errorf("%s: got %v, want that it is too old", tls.VersionName(version), e)
 				}
 				s.stop()

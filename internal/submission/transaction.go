@@ -27,8 +27,14 @@ func (s *session) send(ctx context.Context, m *message, dotBy time.Time, beforeD
 	release := sync.OnceFunc(s.conn.bind(ctx))
 	defer release()
 	s.messages++
+	s.message = m
 	begun := time.Now()
-	if err := s.pipeline(ctx, s.commands(m)); err != nil {
+	err := s.pipeline(ctx, s.commands(m))
+	if s.ext.dsn && !s.dead && refusesParameters(err) {
+		s.ext.dsn = false // it offers what it does not take
+		err = s.pipeline(ctx, s.commands(m))
+	}
+	if err != nil {
 		return Acceptance{}, err
 	}
 	invited := time.Now()
@@ -49,8 +55,12 @@ func (s *session) send(ctx context.Context, m *message, dotBy time.Time, beforeD
 		return Acceptance{}, err
 	}
 	s.dirty = false
+	id := rep.queueID()
+	if m.echoedBy(id) { // it would bring the code into a log
+		id = ""
+	}
 	return Acceptance{
-		Relay: s.relay.Name, Code: rep.code, EnhancedCode: rep.enhanced, QueueID: rep.queueID(),
+		Relay: s.relay.Name, Code: rep.code, EnhancedCode: rep.enhanced, QueueID: id,
 		TLSVersion: tls.VersionName(s.conn.tls.Version),
 		Timings: Timings{
 			Connect: s.connectTime(), Envelope: invited.Sub(begun), Body: dotted.Sub(invited), FinalReply: time.Since(dotted),
@@ -112,11 +122,42 @@ func (s *session) commands(m *message) []command {
 	if m.utf8 { // only then: a relay further on may lack it and would bounce a mail that did not need it
 		mail += " SMTPUTF8"
 	}
-	cmds := []command{{PhaseMail, mail, "25"}, {PhaseRcpt, "RCPT TO:<" + m.to + ">", "25"}, {PhaseData, "DATA", "354"}}
+	rcpt := "RCPT TO:<" + m.to + ">"
+	if s.ext.dsn { // a notification of failure names the mail, and does not bring its secret back
+		mail += " RET=HDRS"
+		if id := xtext(m.id); id != "" && len(id) <= 100 { // RFC 3461 section 4.4
+			mail += " ENVID=" + id
+		}
+		rcpt += " NOTIFY=FAILURE,DELAY"
+	}
+	cmds := []command{{PhaseMail, mail, "25"}, {PhaseRcpt, rcpt, "25"}, {PhaseData, "DATA", "354"}}
 	if s.dirty {
 		cmds = append([]command{{PhaseReset, "RSET", "25"}}, cmds...)
 	}
 	return cmds
+}
+
+// refusesParameters reports whether a reply to MAIL or RCPT is about the parameters of the command
+// (RFC 5321 section 4.1.1.11).
+func refusesParameters(err error) bool {
+	var e *Error
+	if !errors.As(err, &e) || e.Phase != PhaseMail && e.Phase != PhaseRcpt {
+		return false
+	}
+	return e.Code == 501 || e.Code == 504 || e.Code == 555 || e.EnhancedCode == "5.5.4"
+}
+
+// xtext encodes s as RFC 3461 section 4 says.
+func xtext(s string) string {
+	var b strings.Builder
+	for _, c := range []byte(s) {
+		if c < '!' || c > '~' || c == '+' || c == '=' {
+			fmt.Fprintf(&b, "+%02X", c)
+		} else {
+			b.WriteByte(c)
+		}
+	}
+	return b.String()
 }
 
 // pipeline sends the commands, all at once where the server can take it (RFC 2920), and reads every

@@ -10,23 +10,22 @@ import (
 type Turn struct {
 	relays *Relays
 	relay  *relay
-	done   func(error) // nil once it has ended
+	done   func(context.Context, error) // nil once it has ended
 }
 
 // Release ends an unused turn, and releases what was reserved for it under the relay's limits. After
 // Submit it does nothing.
 func (t *Turn) Release(ctx context.Context) {
 	if t.done != nil {
-		t.relays.release(ctx, t.relay)
-		t.done(errInconclusive)
+		t.done(ctx, errUnused)
 		t.done = nil
 	}
 }
 
 // Submit hands one message to the relay of this turn. If prefer is the name of a relay that may be
 // tried now, that one comes first: an earlier attempt there may have been taken, and the same relay
-// can recognise it. Where a relay fails before the body has left, and the failure is not the mail's
-// own, the others are tried at once, in order of priority.
+// can recognise it. Where a relay fails, has not taken the mail, and the failure is not known to be the
+// mail's own, the others are tried at once, in order of priority.
 //
 // msg is a whole message (RFC 5322) whose only line end is CRLF, with lines of at most 998 octets and
 // no NUL; a final CRLF is added where it is missing.
@@ -39,7 +38,7 @@ func (t *Turn) Release(ctx context.Context) {
 // its Ambiguous says whether that server may have taken the message nevertheless. Submit ends when ctx
 // does, except between the final dot and the reply to it: that reply is awaited for
 // Timeouts.FinalReply, because without it the message would have to be sent again. In any case each
-// relay's attempt ends after its Timeouts.Total.
+// relay's attempt ends after its Timeouts.Total, and the wait for a session.
 //
 // A further call returns an error without any effect.
 func (t *Turn) Submit(ctx context.Context, prefer string, env Envelope, msg []byte, beforeDot func(context.Context) error) (Acceptance, error) {
@@ -49,10 +48,10 @@ func (t *Turn) Submit(ctx context.Context, prefer string, env Envelope, msg []by
 	defer t.Release(context.WithoutCancel(ctx))
 	var last error
 	for _, r := range t.order(prefer) {
-		var done func(error)
+		var done func(context.Context, error)
 		if r == t.relay {
 			done, t.done = t.done, nil
-		} else if done, _, _ = t.relays.try(ctx, r); done == nil {
+		} else if done, _, _ = t.relays.try(ctx, r, false); done == nil {
 			continue
 		}
 		receipt, err := attempt(ctx, r, done, env, msg, beforeDot)
@@ -83,8 +82,16 @@ func (t *Turn) order(prefer string) []*relay {
 }
 
 // attempt calls done with the outcome, also if beforeDot panics.
-func attempt(ctx context.Context, r *relay, done func(error), env Envelope, msg []byte, beforeDot func(context.Context) error) (receipt Acceptance, err error) {
+func attempt(ctx context.Context, r *relay, done func(context.Context, error), env Envelope, msg []byte, beforeDot func(context.Context) error) (receipt Acceptance, err error) {
 	err = errInconclusive
-	defer func() { done(err) }()
-	return r.submit(ctx, env, msg, beforeDot)
+	defer func() { done(context.WithoutCancel(ctx), err) }()
+	receipt, err = r.submit(ctx, env, msg, beforeDot)
+	var e *Error
+	if errors.As(err, &e) {
+		e.domain = domainOf(env.To)
+		r.opinions.weigh(e, env.To)
+	} else {
+		r.opinions.accepted()
+	}
+	return receipt, err
 }

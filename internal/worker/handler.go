@@ -117,7 +117,7 @@ func (r *run) submit(ctx context.Context, turn *submission.Turn, lock *sendLock)
 		return r.settle(ctx, verdictOf(err), err)
 	}
 	begin = time.Now()
-	envelope := submission.Envelope{From: r.config.From.Address.String(), To: r.task.Mail.To}
+	envelope := submission.Envelope{From: r.config.From.Address.String(), To: r.task.Mail.To, ID: r.task.ID}
 	r.receipt, err = turn.Submit(ctx, r.preferred(), envelope, message, func(ctx context.Context) error {
 		r.trace("before-dot")
 		if r.late() {

@@ -88,6 +88,7 @@ func (r *run) fields(o outcome, kind string) []zap.Field {
 	var failure *submission.Error
 	if errors.As(o.cause, &failure) {
 		text("phase", string(failure.Phase))
+		text("said", failure.Said())
 	}
 	if o.cause != nil {
 		text("error", o.cause.Error())

@@ -74,6 +74,14 @@ func verdictOf(err error) verdict {
 	case submission.ScopeNetwork:
 		v.reason = tasks.ReasonNetwork
 	}
+	switch {
+	case failure.Limited: // too much for now: more of it would make it worse
+		v.delay = max(failure.Wait, time.Second)
+		return v
+	case failure.Scope == submission.ScopeUnclear: // the other relays were tried; an operator reads what the server said
+		v.delay, v.alert = 5*time.Minute, true
+		return v
+	}
 	switch failure.Phase {
 	case submission.PhaseMail, submission.PhaseRcpt, submission.PhaseData, submission.PhaseBody, submission.PhaseDot:
 		v.delay = 15 * time.Second

@@ -1,0 +1,141 @@
+package submission
+
+import (
+	"encoding/hex"
+	"net"
+	"regexp"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+)
+
+const (
+	maxSaid = 300     // bytes
+	maxSeen = 4 << 10 // how much of a reply is looked at for them
+	masked  = "[...]"
+)
+
+var (
+	addressPattern = regexp.MustCompile(`[^\s<>()\[\]:;,"]*@[^\s<>()\[\]:;,"]*`)
+	linkPattern    = regexp.MustCompile(`[a-zA-Z]+://\S*`)
+	tokenPattern   = regexp.MustCompile(`[\pL\pN+/=_]+`)
+	digitsPattern  = regexp.MustCompile(`\d(?:[ _.-]?\d){5,}`)
+	longPattern    = regexp.MustCompile(`[A-Za-z0-9+/=_-]{20,}`)
+)
+
+// said returns what the server wrote, fit for an operator's eyes: see Error.Said. A server can repeat
+// what it was sent, so whatever looks like a secret or stands in sent is masked.
+func said(lines []string, sent *secrets) string {
+	text := strings.Join(lines, " / ")
+	if len(text) > maxSeen {
+		text = text[:strings.LastIndexByte(text[:maxSeen], ' ')+1] // no half word
+	}
+	text = strings.Map(func(r rune) rune {
+		if r == utf8.RuneError || !unicode.IsPrint(r) {
+			return ' '
+		}
+		return r
+	}, text)
+	text = strings.Join(strings.Fields(text), " ")
+	text = addressPattern.ReplaceAllString(text, "[address]")
+	text = linkPattern.ReplaceAllStringFunc(text, func(link string) string { // its query may name a mail
+		link, _, _ = strings.Cut(link, "?")
+		return link
+	})
+	text = longPattern.ReplaceAllString(text, masked)
+	text = digitsPattern.ReplaceAllStringFunc(text, func(digits string) string {
+		if net.ParseIP(digits) != nil && !sent.hold(digits) {
+			return digits
+		}
+		return masked
+	})
+	text = tokenPattern.ReplaceAllStringFunc(text, func(token string) string {
+		if sent.hold(token) {
+			return masked
+		}
+		return token
+	})
+	if len(text) > maxSaid {
+		text = strings.ToValidUTF8(text[:maxSaid-3], "") + "..."
+	}
+	return text
+}
+
+// secrets is what a server was sent and must not bring into a log.
+type secrets struct {
+	login   []string // in lower case
+	message string   // plain
+	caps    map[string]bool
+}
+
+// sent returns what this session has sent that is secret: the login, and the message under way.
+func (s *session) sent() *secrets {
+	all := &secrets{caps: map[string]bool{}}
+	for _, part := range []string{s.relay.Username, s.relay.Password.Reveal(), s.token.Reveal()} {
+		if part != "" {
+			all.login = append(all.login, strings.ToLower(part), strings.ToLower(strings.TrimRight(encode(part), "=")), hex.EncodeToString([]byte(part)))
+		}
+	}
+	if s.message == nil {
+		return all
+	}
+	all.message = s.message.plain()
+	for word := range strings.FieldsFuncSeq(string(s.message.wire), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		if len(word) >= 4 && word == strings.ToUpper(word) {
+			all.caps[strings.ToLower(word)] = true
+		}
+	}
+	return all
+}
+
+// hold reports whether a word of a reply is one of the secrets, or a part of one. Of the message, words
+// with a digit and words in capitals count: the others are words of every mail.
+func (s *secrets) hold(word string) bool {
+	lower := strings.ToLower(word)
+	for _, secret := range s.login {
+		if strings.Contains(lower, secret) || len(lower) >= 4 && strings.Contains(secret, lower) {
+			return true
+		}
+	}
+	p := plain(word)
+	return len(p) >= 4 && (s.caps[p] || strings.ContainsAny(p, digits) && strings.Contains(s.message, p))
+}
+
+const digits = "0123456789"
+
+// echoedBy reports whether a part of the message stands in id, such as the code that it mails.
+func (m *message) echoedBy(id string) bool {
+	const part = 6
+	id, text := plain(id), ""
+	for i := 0; i+min(part, len(id)) <= len(id) && id != ""; i++ {
+		window := id[i : i+min(part, len(id))]
+		if !strings.ContainsAny(window, digits) {
+			continue
+		}
+		if text == "" {
+			text = m.plain()
+		}
+		if strings.Contains(text, window) {
+			return true
+		}
+	}
+	return false
+}
+
+// plain returns the letters and digits of the message, in lower case.
+func (m *message) plain() string {
+	return plain(strings.ReplaceAll(string(m.wire), "=\r\n", "")) // quoted-printable breaks lines inside of words
+}
+
+func plain(s string) string {
+	b := make([]byte, 0, len(s))
+	for _, c := range []byte(s) {
+		switch {
+		case 'A' <= c && c <= 'Z':
+			b = append(b, c+'a'-'A')
+		case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+			b = append(b, c)
+		}
+	}
+	return string(b)
+}
