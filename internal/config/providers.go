@@ -126,7 +126,7 @@ func (s *SMTP) completeProvider(wrong func(key, format string, args ...any)) {
 		s.Username = known.Username
 	}
 	if known.Address && !strings.Contains(s.Username, "@") {
-		wrong("username", "for %s it is the whole address of the account", known.Name)
+		wrong("username", "for %s it must be the whole address of the account", known.Name)
 	}
 	if s.Password.IsZero() && !s.UsesOAuth2() {
 		wrong("password", "%s %s", known.Name, known.Login)

@@ -10,19 +10,20 @@ import (
 	"strings"
 )
 
-// The two ways in which a submission session is protected (RFC 8314 section 3). There is no third.
+// The values of smtp.tls (RFC 8314 section 3). Only these two modes exist.
 const (
 	ImplicitTLS = "implicit"
 	StartTLS    = "starttls"
 )
 
-// maxRelays keeps a try that fails over from one to the next within what asynq gives a handler.
+// maxRelays bounds an attempt that fails over from relay to relay, so that it ends within asynq's
+// timeout of a handler.
 const maxRelays = 4
 
 // NamedRelay is one relay with its name, as [Config.RelayList] returns it.
 type NamedRelay struct {
 	Name string
-	Key  string // where its settings stand: "smtp" or "relays.NAME"
+	Key  string // the section of its settings: "smtp" or "relays.NAME"
 	SMTP
 }
 
@@ -31,7 +32,8 @@ func (c *Config) RelayList() []NamedRelay {
 	if len(c.Relays) == 0 {
 		name := c.SMTP.Provider
 		if name == "" {
-			name = strings.ReplaceAll(c.SMTP.Host, ":", "-") // an IPv6 address has colons, which a name may not
+			// The name must not have the colons of an IPv6 address.
+			name = strings.ReplaceAll(c.SMTP.Host, ":", "-")
 		}
 		return []NamedRelay{{name, "smtp", c.SMTP}}
 	}
@@ -47,26 +49,26 @@ func (c *Config) RelayList() []NamedRelay {
 
 var relayName = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]{0,31}$`)
 
-// completeRelays fills in smtp, or every one of relays.
+// completeRelays completes smtp or each of relays.
 func (c *Config) completeRelays(wrong func(key, format string, args ...any)) {
 	if len(c.Relays) == 0 {
 		c.SMTP.complete("smtp.", wrong)
 		return
 	}
 	if c.SMTP != (SMTP{}) {
-		wrong("smtp", "smtp is one relay and relays are several; use one of the two")
+		wrong("smtp", "smtp is for one relay and relays for several; use one of the two sections")
 	}
 	if len(c.Relays) > maxRelays {
-		wrong("relays", "%d are more than %d", len(c.Relays), maxRelays)
+		wrong("relays", "%d relays are more than %d", len(c.Relays), maxRelays)
 	}
 	byPriority := map[int]string{}
 	for _, name := range slices.Sorted(maps.Keys(c.Relays)) {
 		s, prefix := c.Relays[name], "relays."+name+"."
 		if !relayName.MatchString(name) {
-			wrong("relays."+name, "the name has to be of a-z, 0-9, underscore and hyphen, at most 32 characters")
+			wrong("relays."+name, "a name has 1 to 32 characters of a-z, 0-9, underscore and hyphen, and begins with a letter or digit")
 		}
 		if other, taken := byPriority[s.Priority]; taken {
-			wrong(prefix+"priority", "%d is also that of relays.%s; each needs its own, and the lowest is tried first", s.Priority, other)
+			wrong(prefix+"priority", "relays.%[2]s also has %[1]d; set a different one for each relay, the lowest for the first to try", s.Priority, other)
 		}
 		byPriority[s.Priority] = name
 		s.complete(prefix, wrong)
@@ -74,7 +76,7 @@ func (c *Config) completeRelays(wrong func(key, format string, args ...any)) {
 	}
 }
 
-// complete fills in what the provider and the port imply. prefix is where the settings stand.
+// complete sets what the provider and the port imply. prefix begins the names of the settings.
 func (s *SMTP) complete(prefix string, report func(key, format string, args ...any)) {
 	wrong := func(key, format string, args ...any) { report(prefix+key, format, args...) }
 	s.completeProvider(wrong)
@@ -88,11 +90,11 @@ func (s *SMTP) complete(prefix string, report func(key, format string, args ...a
 	case s.Port < 0 || s.Port > 65535:
 		wrong("port", "%d is not a port", s.Port)
 	case s.TLS == "" && implied == "":
-		wrong("tls", "port %d does not tell; set it to implicit or starttls (465 and 587 need no %stls)", s.Port, prefix)
+		wrong("tls", "port %d does not imply it; set implicit or starttls (465 and 587 need no %stls)", s.Port, prefix)
 	case s.TLS == "":
 		s.TLS = implied
 	case s.TLS != ImplicitTLS && s.TLS != StartTLS:
-		wrong("tls", "%q is neither implicit nor starttls; there is no sending without TLS", s.TLS)
+		wrong("tls", "%q is neither implicit nor starttls; mail is never sent without TLS", s.TLS)
 	case implied != "" && s.TLS != implied:
 		wrong("tls", "port %d speaks %s, not %s (RFC 8314)", s.Port, implied, s.TLS)
 	}
@@ -122,33 +124,34 @@ func (s *SMTP) UsesOAuth2() bool {
 func (s *SMTP) completeLogin(wrong func(key, format string, args ...any)) {
 	if !s.UsesOAuth2() {
 		if (s.Username == "") != s.Password.IsZero() {
-			wrong("username", "user name and password go together; one of them is missing")
+			wrong("username", "user name or password is missing; set both or neither")
 		}
 		return
 	}
 	if !s.Password.IsZero() {
-		wrong("password", "there is oauth2 too; use one of the two")
+		wrong("password", "oauth2 is set too; use one of the two")
 	}
 	if s.Username == "" {
 		wrong("username", "oauth2 needs the address of the mailbox")
 	}
 	if s.OAuth2ClientID == "" {
-		wrong("oauth2_client_id", "name the application that the refresh token was given to")
+		wrong("oauth2_client_id", "name the application that the refresh token was issued to")
 	}
 	if s.OAuth2RefreshToken.IsZero() {
 		wrong("oauth2_refresh_token", "it is missing")
 	}
-	// The refresh token goes there: never in clear, but for a test's own machine.
+	// The URL receives the refresh token, so it must be https. Only a test on this machine may use
+	// http.
 	u, err := url.Parse(s.OAuth2TokenURL)
 	if err != nil || u.Host == "" || u.Scheme != "https" && (u.Scheme != "http" || u.Hostname() != "127.0.0.1") {
-		wrong("oauth2_token_url", "set the https URL that gives out tokens, or smtp.provider")
+		wrong("oauth2_token_url", "set the https URL that issues tokens, or smtp.provider")
 	}
 }
 
 var domain = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+$`)
 
-// localName is this machine's name if EHLO can carry it (RFC 5321 section 4.1.1.1) and it has a domain. Otherwise, as in
-// a container, the relay gets the connection's address.
+// localName returns this machine's name if it is valid in EHLO (RFC 5321 section 4.1.1.1) and has a
+// domain. Otherwise, as in a container, it returns "", and EHLO has the address of the connection.
 func localName() string {
 	host, err := os.Hostname()
 	if err != nil || !domain.MatchString(host) {
