@@ -150,17 +150,12 @@ func (s *Store) FinishVerify(ctx context.Context, a *Answer, result Comparison, 
 	var text string
 	err := repeat(ctx, func() error {
 		pipe := s.rdb.Pipeline()
-		counted := verifyCountScript.EvalSha(ctx, pipe, []string{a.counters}, count...)
-		finished := verifyFinishScript.EvalSha(ctx, pipe, keysOf(a.ID), finish...)
+		// By their sources: a script that Redis does not know yet would run after those of other answers.
+		counted := verifyCountScript.Eval(ctx, pipe, []string{a.counters}, count...)
+		finished := verifyFinishScript.Eval(ctx, pipe, keysOf(a.ID), finish...)
 		pipe.Exec(ctx) // every command has its own error
-		if redis.HasErrorPrefix(counted.Err(), "NOSCRIPT") {
-			counted = verifyCountScript.Eval(ctx, s.rdb, []string{a.counters}, count...)
-		}
 		var err error
-		if place, err = counted.Bool(); err == nil && place && redis.HasErrorPrefix(finished.Err(), "NOSCRIPT") {
-			finished = verifyFinishScript.Eval(ctx, s.rdb, keysOf(a.ID), finish...)
-		}
-		if !place {
+		if place, err = counted.Bool(); err != nil || !place {
 			return err
 		}
 		text, err = finished.Text()
