@@ -20,7 +20,8 @@ func Example() {
 	if err != nil {
 		log.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	// A second code to the same recipient waits until a minute after the first one.
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 
 	receipt, err := client.Send(ctx, tasks.Mail{Kind: tasks.Code, To: "alice@example.com", Purpose: "sign-in"})
