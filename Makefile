@@ -21,7 +21,7 @@ QUICK = ./tasks ./internal/config ./internal/credential ./internal/keyring ./int
 quick:
 	go vet ./...
 	go test -skip AgreesWithZbarimg $(QUICK)
-	go test -run '^Test(Docs|Imports|Kinds|Layout|API|Packages|MakeQuick)_' .
+	go test -run '^Test(Docs|Kinds|Layout|API|Packages|MakeQuick)_|^TestImports_RunDown$$' .
 
 test: packages
 	go vet ./...

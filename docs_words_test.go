@@ -20,7 +20,7 @@ var dialect = regexp.MustCompile(`(?i)` + strings.Join([]string{
 	`\bthe house\b`, `\bleft alone\b`, `left_alone`, `\brelay back\b`, `\bmend(s|ed|ing)?\b`, `\btroubles?\b`, `\btime-outs?\b`,
 	`\bmails? in hand\b`, `\bin hand\b`, `\bquits at once\b`, `\bcome to\b`, `\bcame to\b`, `cannot be looked for`,
 	`\bdoes not show this try\b`, `\bstay in use that were\b`, `could not tell`, `could not be told`,
-	`\ball six arrived\b`, `made\. back it up`, `\btells how\b`, `\bmakes what was mailed\b`, `\bnobody's\b`, `\bit is 0; leave\b`,
+	`\ball six arrived\b`, `made\. back it up`, `\btells how that went\b`, `\bmakes what was mailed\b`, `\bnobody's\b`, `\bit is 0; leave\b`,
 	`\brejected is who\b`, `IsRejected knows`, `\ball the same\b`, `\bevery complaint\b`, `\bis at it\b`, `\bbut for one\b`,
 	`\bbegins anew\b`, `\bof one's own\b`, `\bwho already has\b`, `\bturns bad\b`, `\bon its disk it is\b`, `\bforgets every miss\b`,
 	`\bneither check nor burn\b`, `\bof tomorrow\b`, `\bno mail pays\b`, `\bpays for it\b`, `\bholds? (a|its) place\b`,

@@ -28,21 +28,31 @@ func example(t *testing.T, file string) (imports, body string) {
 	return parts[1], parts[2]
 }
 
-func TestTheReadmesGoIsTheExamples(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+func TestDocs_GoIsThatOfTheExamples(t *testing.T) {
 	for _, file := range []string{"example_test.go", "example_verify_test.go"} {
 		_, body := example(t, file)
 		body = regexp.MustCompile(`(?m)^\t`).ReplaceAllString(body, "")
-		if !strings.Contains(string(readme), "```go\n"+body+"\n```") {
-			t.Errorf("README.md does not hold the code of %s, which is:\n%s", file, body)
+		if !strings.Contains(read(t, "docs/go.md"), "```go\n"+body+"\n```") {
+			t.Errorf("docs/go.md does not hold the code of %s, which is:\n%s", file, body)
 		}
+	}
+	_, blocks := split(t, "README.md")
+	n := 0
+	for _, b := range blocks {
+		if b.language != "go" {
+			continue
+		}
+		n++
+		if !strings.Contains(read(t, "example_sign_in_test.go"), b.text) || strings.Count(b.text, "\n") > 8 {
+			t.Errorf("README.md:%d: the code is not that of example_sign_in_test.go, or has more than eight lines", b.line)
+		}
+	}
+	if n != 1 {
+		t.Errorf("README.md has %d blocks of Go, want 1", n)
 	}
 }
 
-// TestAModuleElsewhereRunsTheExample follows the README: a new module, a replace line, the example, worker dev.
+// The test follows docs/go.md: a new module, a replace line, the example, worker dev.
 func TestAModuleElsewhereRunsTheExample(t *testing.T) {
 	dev := testserver.StartDev(t)
 	root, err := filepath.Abs(".")
@@ -70,19 +80,17 @@ func TestAModuleElsewhereRunsTheExample(t *testing.T) {
 		return string(out)
 	}
 	command("mod", "init", "example.org/app")
-	command("mod", "edit", "-require", module+"@v0.0.0", "-replace", module+"="+root)
-	command("mod", "tidy")
+	for _, line := range strings.Split(strings.TrimSpace(commandsOf(t, "docs/go.md", "go mod edit")), "\n") {
+		command(strings.Fields(strings.Replace(line, "/path/to/securemail", root, 1))[1:]...)
+	}
 	if got := command("run", "."); !strings.HasSuffix(got, "accepted\n") {
 		t.Errorf("the example printed %q, want accepted", got)
 	}
 }
 
-// TestReadme_ExplainsEveryReasonAndMetric, so that an operator at night finds the word that the log says.
-func TestReadme_ExplainsEveryReasonAndMetric(t *testing.T) {
-	readme, err := os.ReadFile("README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+// An operator finds there each word that a log or a graph shows.
+func TestDocs_ExplainEveryReasonAndMetric(t *testing.T) {
+	page := read(t, "docs/operations.md")
 	var words []string
 	for _, reason := range tasks.Reasons() {
 		words = append(words, string(reason))
@@ -105,13 +113,12 @@ func TestReadme_ExplainsEveryReasonAndMetric(t *testing.T) {
 		}
 	}
 	for _, word := range words {
-		if !strings.Contains(string(readme), "`"+word+"`") {
-			t.Errorf("README.md does not explain %s", word)
+		if !strings.Contains(page, "`"+word+"`") {
+			t.Errorf("docs/operations.md does not explain %s", word)
 		}
 	}
 }
 
-// TestReasons_ListsEveryConstant.
 func TestReasons_ListsEveryConstant(t *testing.T) {
 	source, err := os.ReadFile("tasks/status.go")
 	if err != nil {

@@ -123,22 +123,22 @@ func TestACL_LosesNothingInARestart(t *testing.T) {
 	}
 }
 
-// The test runs the commands of README.md, and logs in with the passwords that they create.
-func TestReadme_SetsUpTheUsersOfRedis(t *testing.T) {
-	readme, err := os.ReadFile(filepath.Join(root, "README.md"))
+// The test runs the commands of docs/redis-users.md, and logs in with the passwords that they create.
+func TestACL_IsSetUpAsTheDocumentSays(t *testing.T) {
+	document, err := os.ReadFile(filepath.Join(root, "docs/redis-users.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	commands := regexp.MustCompile(`(?s)\n    umask 077\n    cp deploy/redis\.acl .*?\n\n`).FindString(string(readme))
-	if commands == "" {
-		t.Fatal("README.md no longer says how to fill in deploy/redis.acl")
+	commands := regexp.MustCompile("(?s)```sh\n(umask 077\ncp deploy/redis\\.acl .*?)```").FindStringSubmatch(string(document))
+	if commands == nil {
+		t.Fatal("docs/redis-users.md no longer says how to fill in deploy/redis.acl")
 	}
 	dir := t.TempDir()
 	list, err := filepath.Abs("redis.acl")
 	if err != nil {
 		t.Fatal(err)
 	}
-	script := exec.Command("sh", "-euc", strings.Replace(commands, "deploy/redis.acl", list, 1))
+	script := exec.Command("sh", "-euc", strings.Replace(commands[1], "deploy/redis.acl", list, 1))
 	script.Dir = dir
 	if out, err := script.CombinedOutput(); err != nil || len(out) > 0 {
 		t.Fatalf("%v: %s", err, out)
@@ -147,7 +147,7 @@ func TestReadme_SetsUpTheUsersOfRedis(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// README.md also tells operators to add an administrator.
+	// The document also tells operators to add an administrator.
 	admin := fmt.Sprintf("user admin on #%x ~* &* +@all\n", sha256.Sum256([]byte(testserver.RedisPassword)))
 	if err := os.WriteFile(filepath.Join(dir, "users.acl"), append(users, admin...), 0o600); err != nil {
 		t.Fatal(err)
