@@ -175,7 +175,7 @@ func TestDocs_NamesExist(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := regexp.MustCompile("^(?:[a-z]+\\.)?(?:[A-Z]\\w+\\.)?((?:Test|Fuzz)[A-Z]\\w+|[a-z]+[A-Z]\\w*|[A-Z][a-z]+[A-Z]\\w*)$")
+	name := regexp.MustCompile(`^(?:[a-z]+\.)?(?:[A-Z]\w+\.)?((?:Test|Fuzz)[A-Z]\w+|[a-z]+[A-Z]\w*|[A-Z][a-z]+[A-Z]\w*)$`)
 	file := regexp.MustCompile(`^[\w./-]+\.(go|txt|lua|tsv|yaml|yml|acl|service|html)$`)
 	known := strings.Join([]string{"TimeoutStopSec terminationGracePeriodSeconds enableServiceLinks", // of other systems
 		"DisableIdentity GetTaskInfo IsFailure SkipRetry RevokeTask MaxRetry Deadline"}, " ") // of libraries
