@@ -3,6 +3,8 @@
 # make chaos     kills, outages and faults at their full size, some 35 minutes; prints the tables of
 #                BENCHMARKS.md
 # make bench     how close to its limits a worker comes, as one table; needs redis-server, some 8 minutes
+# make hostile   odd recipients beside honest codes, for a minute, with a real Postfix
+# make fuzz      the readers of replies, 5 minutes each
 # make build     bin/worker and bin/enqueue
 # make pictures  the pictures of README.md, from a running worker dev; needs Debian and root, or the
 #                programs that it names
@@ -11,7 +13,7 @@ STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
 PACKAGES = ca-certificates gcc libc6-dev redis-server postfix sasl2-bin libsasl2-modules zbar-tools oathtool
 PROGRAMS = gcc redis-server postfix saslpasswd2 zbarimg oathtool
 
-.PHONY: quick test chaos bench build pictures packages picture-packages
+.PHONY: quick test chaos hostile fuzz bench build pictures packages picture-packages
 
 # The packages whose tests start no server. TestMakeQuick_NamesEveryPackageWithoutServers finds one that
 # is missing here. The root has other tests too; those below read files only.
@@ -30,6 +32,12 @@ test: packages
 
 chaos: packages
 	CHAOS=full go test -count=1 -timeout 3h -v -run TestChaos ./internal/chaos
+
+hostile: packages
+	HOSTILE=1m go test -count=1 -v -run TestHostile ./internal/submission
+
+fuzz:
+	for f in FuzzReply FuzzVerdict FuzzSaid; do go test -run XXX -fuzz "^$$f$$" -fuzztime 5m ./internal/submission || exit; done
 
 build:
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o bin/ ./cmd/...

@@ -14,11 +14,10 @@ import (
 	"example.com/securemail/internal/submission"
 )
 
-// tryTimeout bounds one attempt. That is a whole conversation with the last relay and, with each
-// relay before it, a conversation up to the final dot. After the final dot a mail never goes on to
-// the next relay.
+// tryTimeout bounds one attempt: with each relay the wait for a session and a whole conversation, because a mail goes on to
+// the next relay also after a refusal of its last byte.
 func tryTimeout(c config.Config, relays int) time.Duration {
-	return c.Timeouts.Total + time.Duration(relays-1)*(c.Timeouts.Total-c.Timeouts.FinalReply)
+	return time.Duration(relays) * (2*c.Timeouts.Total - c.Timeouts.FinalReply)
 }
 
 // relaysOf returns the relays of the settings, in order of priority.

@@ -15,7 +15,7 @@ const (
 	// retrying.
 	longPause = 5 * time.Minute
 	// minDomains is from how many domains the recipients must be when only refusals of recipients speak
-	// against a relay: who asks for mails to odd addresses must not suspend it.
+	// against a relay: mails to odd addresses must not suspend it.
 	minDomains = 3
 	// minWait is the first wait after "too much for now". It doubles while the relay goes on saying so.
 	minWait = 2 * time.Second

@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"example.com/securemail/internal/submission"
 )
@@ -43,6 +44,84 @@ func replyOf(t *testing.T, lines []string) (code int, enhanced string, texts []s
 		t.Fatalf("%q: %v", lines, err)
 	}
 	return r.Code, r.Enhanced, r.Lines
+}
+
+// TestJudge_HostileReplies: each has a verdict in no time, and none blames the recipient or the message
+// by accident.
+func TestJudge_HostileReplies(t *testing.T) {
+	thousand := make([]string, 1000)
+	for i := range thousand {
+		thousand[i] = "5.7.1 more of the same, and no reason"
+	}
+	for name, lines := range map[string][]string{
+		"no text":                      {""},
+		"no line":                      nil,
+		"64 KiB":                       {strings.Repeat("word ", 13<<10)},
+		"64 KiB of a word":             {strings.Repeat("x", 64<<10)},
+		"64 KiB of words for us":       {strings.Repeat("quota sender relay denied ", 2600)},
+		"64 KiB of Chinese":            {strings.Repeat("不存在的限制", 3600)},
+		"1,000 lines":                  thousand,
+		"NUL":                          {"\x00\x00\x00"},
+		"invalid UTF-8":                {"\xff\xfe\xfd \xc3"},
+		"a name that holds words":      {"rejected by user-unknown.mailbox-full.example.com for <no.such.user@limited.example>"},
+		"a company that is limited":    {"ACME Mail Services Limited refuses this"},
+		"a link that holds words":      {"see https://example.com/user-unknown/mailbox?no=such"},
+		"words of both sides":          {"5.1.1 user unknown; relaying denied, your IP address is blocked"},
+		"a success in another class":   {"2.0.0 Ok: queued"},
+		"words cut out of words":       {"superuser unknowns unspammed"},
+		"the message, word for word":   {"Subject: hello From: Hello ..two dots .one"},
+		"a mailbox of the relay's own": {"postmaster@relay.example can tell you more"},
+	} {
+		for _, phase := range phases {
+			for _, code := range []int{421, 450, 500, 535, 550, 554, 599} {
+				begun := time.Now()
+				e := submission.Refused(phase, code, "", lines...)
+				if took := time.Since(begun); took > 500*time.Millisecond { // BenchmarkJudge has the figure
+					t.Errorf("%s: it took %v", name, took)
+				}
+				if e.Permanent && (e.Scope == submission.ScopeRecipient || e.Scope == submission.ScopeMessage) && !(phase == submission.PhaseMail && e.Scope == submission.ScopeMessage) {
+					t.Errorf("%s: %s %d is refused for good: %v", name, phase, code, e)
+				}
+			}
+		}
+	}
+}
+
+// FuzzVerdict: names in a reply never change its verdict, and no reply of class 4 refuses for good.
+func FuzzVerdict(f *testing.F) {
+	for row := range strings.Lines(wordings) {
+		f.Add(strings.TrimSpace(strings.SplitN(row, " ", 3)[2]))
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		for _, phase := range phases {
+			for _, code := range []int{450, 550} {
+				lines := []string{text}
+				got := submission.KindOf(phase, code, "", lines)
+				named := submission.KindOf(phase, code, "", append(lines, "user-unknown.limited-relay.example https://spam.example/mailbox-full"))
+				if got != named && len(text) < 8000 && !strings.Contains(text, "(#") { // qmail's code stands at the end
+					t.Errorf("%s %d: %q, and %q with names behind it", phase, code, got, named)
+				}
+				if code == 450 && got == "recipient" {
+					t.Errorf("%s: refused for good by a 450", phase)
+				}
+			}
+		}
+	})
+}
+
+func BenchmarkJudge(b *testing.B) {
+	for name, lines := range map[string][]string{
+		"usual": {"5.7.1 <bob@example.net>: Recipient address rejected: Access denied"},
+		"64KiB": {strings.Repeat("quota sender relay denied ", 2600)},
+		"bytes": {strings.Repeat("a ", 32<<10)},
+	} {
+		b.Run(name, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				submission.KindOf(submission.PhaseRcpt, 550, "5.7.1", lines)
+			}
+		})
+	}
 }
 
 const wordings = `rcpt recipient 550 5.1.1 <bob@example.net>: Recipient address rejected: User unknown in virtual mailbox table

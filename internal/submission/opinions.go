@@ -16,7 +16,7 @@ const (
 )
 
 // opinions is what a relay has said of mails since it last took one. One refusal can be about its own
-// mail; the same one for recipients who have nothing in common is about us.
+// mail; the same one for recipients with nothing in common is about us.
 type opinions struct {
 	mu      sync.Mutex
 	last    time.Time

@@ -15,6 +15,9 @@ const (
 	maxIdle     = 30 * time.Second
 	maxAge      = 5 * time.Minute
 	maxMessages = 100
+	// maxRefusals is how many refused mails in a row end a session. Servers slow down a client that
+	// makes errors, and then hang up (Postfix: smtpd_soft_error_limit), also on the next good mail.
+	maxRefusals = 5
 	// startConnections is how many sessions a relay gets before it has taken a message.
 	startConnections = 5
 	// growthPause is how long the pool does not grow after the relay refused a session with 421.
@@ -181,7 +184,10 @@ func (p *pool) put(s *session, taken bool) {
 		p.limit = max(p.limit-1, 1)
 		p.growAfter = time.Now().Add(growthPause)
 	}
-	if s.dead || s.messages >= maxMessages || time.Since(s.opened) > maxAge || p.open > p.limit {
+	if s.refusals++; taken {
+		s.refusals = 0
+	}
+	if s.dead || s.refusals >= maxRefusals || s.messages >= maxMessages || time.Since(s.opened) > maxAge || p.open > p.limit {
 		p.retire(s)
 	} else {
 		p.putIdle(s)

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/idna"
+
 	"example.com/securemail/internal/secret"
 )
 
@@ -36,7 +38,7 @@ func (m TLSMode) String() string {
 type Relay struct {
 	Name string // how logs and records name it, such as "gmail": 1 to 64 of [A-Za-z0-9._-]
 
-	Host string // what is dialled, and the name that the certificate must carry: a domain or an IP address
+	Host string // what is dialled, and the name that the certificate must carry: a host name or an IP address
 	Port int
 	TLS  TLSMode
 
@@ -84,11 +86,11 @@ func (r Relay) complete() (Relay, error) {
 	wrong := func(format string, args ...any) {
 		errs = append(errs, fmt.Errorf("relay %q: "+format, append([]any{r.Name}, args...)...))
 	}
-	if len(r.Name) < 1 || len(r.Name) > 64 || strings.Trim(r.Name, safeCharacters) != "" {
+	host, ok := hostName(r.Host)
+	if r.Host = host; !ok {
+		wrong("host %q is neither a host name nor an IP address; give the name on its certificate, without a port", r.Host)
+	} else if len(r.Name) < 1 || len(r.Name) > 64 || strings.Trim(r.Name, safeCharacters) != "" { // the settings may take it from the host
 		wrong("its name must be 1 to 64 letters, digits, dots, hyphens or underscores")
-	}
-	if net.ParseIP(r.Host) == nil && !validDomain(r.Host) {
-		wrong("host %q is neither a domain nor an IP address; give the name on its certificate, without a port", r.Host)
 	}
 	if r.Port < 1 || r.Port > 65535 {
 		wrong("port %d is not between 1 and 65535; submission servers listen on 465 and 587", r.Port)
@@ -164,6 +166,25 @@ func literal(ip net.IP) string {
 		return "[" + ip.String() + "]"
 	}
 	return "[IPv6:" + ip.String() + "]"
+}
+
+// hostName returns the form in which host is dialled and verified, and whether it has one: without the
+// dot of the root and the brackets of an IPv6 address, in A-labels. An underscore is no letter of a
+// domain (RFC 5321 section 4.1.2), but Compose and Kubernetes name services so.
+func hostName(host string) (string, bool) {
+	name := strings.TrimSuffix(strings.TrimSuffix(strings.TrimPrefix(host, "["), "]"), ".")
+	if net.ParseIP(name) != nil {
+		return name, true
+	}
+	if !ascii(name) {
+		if a, err := idna.Lookup.ToASCII(name); err == nil {
+			name = a
+		}
+	}
+	if strings.HasPrefix(host, "[") || !validDomain(strings.ReplaceAll(name, "_", "x")) {
+		return host, false
+	}
+	return name, true
 }
 
 // validDomain reports whether s is a domain of letters, digits and hyphens (RFC 5321 section 4.1.2).

@@ -133,6 +133,15 @@ func FuzzReply(f *testing.F) {
 			t.Errorf("enhanced code %q of a %d", r.Enhanced, r.Code)
 		}
 		checkReadable(t, submission.Said(r.Lines, username, password, mail), 300)
+		if r.Code >= 400 {
+			for _, phase := range phases {
+				e := submission.Refused(phase, r.Code, r.Enhanced, r.Lines...)
+				checkPrintable(t, e.Error(), 400)
+				if e.Scope == submission.ScopeRecipient && e.Permanent && r.Code < 500 {
+					t.Errorf("%s: a %d refuses the recipient for good", phase, r.Code)
+				}
+			}
+		}
 		checkPrintable(t, r.QueueID, 64)
 	})
 }

@@ -1,9 +1,11 @@
 package submission
 
 import (
+	"bytes"
 	"encoding/hex"
 	"net"
 	"regexp"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -13,6 +15,8 @@ const (
 	maxSaid = 300     // bytes
 	maxSeen = 4 << 10 // how much of a reply is looked at for them
 	masked  = "[...]"
+	// minSecret is how long a word must be to tell anything.
+	minSecret = 4
 )
 
 var (
@@ -65,12 +69,12 @@ func said(lines []string, sent *secrets) string {
 type secrets struct {
 	login   []string // in lower case
 	message string   // plain
-	caps    map[string]bool
+	words   []string // of the message, in lower case: those with a digit, and those in capitals
 }
 
 // sent returns what this session has sent that is secret: the login, and the message under way.
 func (s *session) sent() *secrets {
-	all := &secrets{caps: map[string]bool{}}
+	all := &secrets{}
 	for _, part := range []string{s.relay.Username, s.relay.Password.Reveal(), s.token.Reveal()} {
 		if part != "" {
 			all.login = append(all.login, strings.ToLower(part), strings.ToLower(strings.TrimRight(encode(part), "=")), hex.EncodeToString([]byte(part)))
@@ -79,31 +83,35 @@ func (s *session) sent() *secrets {
 	if s.message == nil {
 		return all
 	}
-	all.message = s.message.plain()
-	for word := range strings.FieldsFuncSeq(string(s.message.wire), func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
-		if len(word) >= 4 && word == strings.ToUpper(word) {
-			all.caps[strings.ToLower(word)] = true
+	text := unwrapped(s.message.wire)
+	all.message = plain(text)
+	for word := range strings.FieldsFuncSeq(text, func(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		if len(word) >= minSecret && len(word) <= 64 && (strings.ContainsAny(word, digits) || word == strings.ToUpper(word)) {
+			all.words = append(all.words, plain(word))
 		}
 	}
 	return all
 }
 
-// hold reports whether a word of a reply is one of the secrets, or a part of one. Of the message, words
-// with a digit and words in capitals count: the others are words of every mail.
+// hold reports whether a word of a reply is one of the secrets, a part of one, or has one in it. Of the
+// message, words with a digit and words in capitals count: the others are words of every mail.
 func (s *secrets) hold(word string) bool {
-	lower := strings.ToLower(word)
+	lower, p := strings.ToLower(word), plain(word)
 	for _, secret := range s.login {
-		if strings.Contains(lower, secret) || len(lower) >= 4 && strings.Contains(secret, lower) {
+		if strings.Contains(lower, secret) || len(lower) >= minSecret && strings.Contains(secret, lower) {
 			return true
 		}
 	}
-	p := plain(word)
-	return len(p) >= 4 && (s.caps[p] || strings.ContainsAny(p, digits) && strings.Contains(s.message, p))
+	if len(p) < minSecret {
+		return false
+	}
+	return strings.ContainsAny(p, digits) && strings.Contains(s.message, p) ||
+		slices.ContainsFunc(s.words, func(w string) bool { return len(w) >= minSecret && strings.Contains(p, w) })
 }
 
 const digits = "0123456789"
 
-// echoedBy reports whether a part of the message stands in id, such as the code that it mails.
+// echoedBy reports whether a part of the message's body stands in id, such as the code that it mails.
 func (m *message) echoedBy(id string) bool {
 	const part = 6
 	id, text := plain(id), ""
@@ -113,7 +121,8 @@ func (m *message) echoedBy(id string) bool {
 			continue
 		}
 		if text == "" {
-			text = m.plain()
+			_, body, _ := bytes.Cut(m.wire, []byte("\r\n\r\n"))
+			text = plain(unwrapped(body))
 		}
 		if strings.Contains(text, window) {
 			return true
@@ -122,11 +131,10 @@ func (m *message) echoedBy(id string) bool {
 	return false
 }
 
-// plain returns the letters and digits of the message, in lower case.
-func (m *message) plain() string {
-	return plain(strings.ReplaceAll(string(m.wire), "=\r\n", "")) // quoted-printable breaks lines inside of words
-}
+// unwrapped joins the lines that quoted-printable breaks inside of words.
+func unwrapped(text []byte) string { return strings.ReplaceAll(string(text), "=\r\n", "") }
 
+// plain returns the letters and digits of s, in lower case.
 func plain(s string) string {
 	b := make([]byte, 0, len(s))
 	for _, c := range []byte(s) {

@@ -30,6 +30,7 @@ type session struct {
 	opened    time.Time
 	connect   time.Duration // how long open took
 	messages  int           // how many transactions were begun
+	refusals  int           // how many came to nothing since the last that was taken
 	dirty     bool          // a transaction was begun and not completed: RSET comes first
 	dead      bool
 

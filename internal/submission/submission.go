@@ -22,12 +22,18 @@
 //     session is too old or idle; its failure changes nothing, and it happens in the background.
 //
 // Every failure is an [*Error]: where it happened, what the server answered, which other mails it
-// affects, and whether the server may have taken the mail nevertheless. What follows from a refusal
-// stands in one table, classify.go.
+// affects, and whether the server may have taken the mail nevertheless.
+//
+// Servers do not answer as the standards' tables say: an hourly limit or a sender that is not verified
+// comes as "550" in answer to RCPT. So a refusal is read. words.txt says which words are about which
+// concept, in several languages; frames.go which combinations of concepts tell what the refusal is
+// about; judge.go what the codes tell; and the one table in classify.go what follows. What other
+// recipients just got counts, too: opinions.go. testdata/replies.tsv has real replies, each with the
+// verdict of a postmaster, and docs/providers.md is made from it.
 //
 // [Relays] has several relays, in order of priority, each with a pool of sessions and a circuit
 // breaker. It does not contact a relay whose circuit is open, keeps to limits, and hands a mail to
-// the next relay as long as its body has not left.
+// the next relay as long as none may have taken it.
 //
 // The server is treated as hostile: replies are bounded (2,000 bytes a line, 100 lines, 64 KiB),
 // every wait has a deadline, a cancelled context closes the connection, and whatever does not fit
@@ -35,7 +41,7 @@
 //
 // RFCs: 5321 SMTP, 6409 submission, 8314 TLS for submission, 7817 certificate names, 3207 STARTTLS,
 // 4954 AUTH, 4616 PLAIN, 7628 OAUTHBEARER, 6749 OAuth2, 2920 PIPELINING, 1870 SIZE, 6152 8BITMIME,
-// 6531 SMTPUTF8, 2034 and 3463 enhanced status codes. AUTH LOGIN and XOAUTH2 have no RFC.
+// 6531 SMTPUTF8, 3461 DSN, 2034 and 3463 enhanced status codes. AUTH LOGIN and XOAUTH2 have no RFC.
 package submission
 
 import (

@@ -87,11 +87,12 @@ func attempt(ctx context.Context, r *relay, done func(context.Context, error), e
 	defer func() { done(context.WithoutCancel(ctx), err) }()
 	receipt, err = r.submit(ctx, env, msg, beforeDot)
 	var e *Error
-	if errors.As(err, &e) {
-		e.domain = domainOf(env.To)
-		r.opinions.weigh(e, env.To)
-	} else {
+	if !errors.As(err, &e) {
 		r.opinions.accepted()
+		return receipt, err
 	}
-	return receipt, err
+	own := *e // the pool tells one failure to all in line
+	own.domain = domainOf(env.To)
+	r.opinions.weigh(&own, env.To)
+	return receipt, &own
 }

@@ -9,14 +9,17 @@ import (
 	"unicode/utf8"
 )
 
-// maxRead is how much of a reply is read for its words. Real replies are far shorter.
-const maxRead = 8 << 10
+// How much of a reply is read for its words. Real replies are far shorter.
+const (
+	maxRead  = 4 << 10 // bytes
+	maxWords = 1000
+)
 
 // vocabulary is words.txt, turned around: from words to concepts.
 type vocabulary struct {
 	exact   map[string]concept
 	stems   map[string]concept // words that begin so
-	lengths []int              // of stems, in bytes
+	lengths []int              // of stems, in bytes, shortest first
 	phrases map[string][]phrase
 	inside  []phrase // found inside of text without spaces
 }
@@ -44,6 +47,7 @@ var vocab = sync.OnceValue(func() *vocabulary {
 			v.add(word, c)
 		}
 	}
+	slices.Sort(v.lengths)
 	return v
 })
 
@@ -101,9 +105,10 @@ func (v *vocabulary) word(token string) concept {
 	}
 	c := v.exact[token]
 	for _, n := range v.lengths {
-		if n <= len(token) {
-			c |= v.stems[token[:n]]
+		if n > len(token) {
+			break
 		}
+		c |= v.stems[token[:n]]
 	}
 	return c
 }
@@ -131,6 +136,8 @@ func tokenize(lines []string) []string {
 		left -= len(line)
 		for chunk := range strings.FieldsSeq(line) {
 			switch {
+			case len(tokens) >= maxWords:
+				return tokens[:maxWords]
 			case strings.ContainsRune(chunk, '@'):
 				tokens = append(tokens, "@")
 			case !isName(chunk):

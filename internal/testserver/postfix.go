@@ -143,11 +143,12 @@ smtpd_sasl_path = smtpd
 cyrus_sasl_config_path = %[1]s/conf/sasl
 smtpd_sasl_security_options = noanonymous
 smtpd_relay_restrictions = permit_sasl_authenticated, reject
-smtpd_recipient_restrictions = permit_sasl_authenticated, reject
+smtpd_recipient_restrictions = check_recipient_access texthash:%[1]s/conf/odd, permit_sasl_authenticated, reject
 smtpd_client_connection_count_limit = 0
 smtpd_client_connection_rate_limit = 0
 alias_maps =
 `, p.dir, owner.Uid, owner.Gid))
+	p.write("conf/odd", "odd.example REJECT\n")
 	p.write("conf/master.cf", fmt.Sprintf(`127.0.0.1:%d inet n - n - - smtpd
   -o smtpd_tls_wrappermode=yes
 127.0.0.1:%d inet n - n - - smtpd
