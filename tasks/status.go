@@ -82,14 +82,17 @@ type Status struct {
 	Credential CredentialState `json:"credential,omitempty"` // empty for a mail that ended before a worker made its secret
 	Reason     Reason          `json:"reason,omitempty"`
 	// Code and EnhancedCode are the relay's last reply (RFC 5321 section 4.2, RFC 3463), if there was one.
-	Code         int       `json:"code,omitempty"`
-	EnhancedCode string    `json:"enhanced_code,omitempty"`
-	Relay        string    `json:"relay,omitempty"`
-	QueueID      string    `json:"queue_id,omitempty"` // the relay's name for the mail
-	Resends      int       `json:"resends"`            // how often it was sent again
-	Tries        int       `json:"tries"`              // attempts of this sending that counted
-	CreatedAt    time.Time `json:"created_at,omitzero"`
-	ExpiresAt    time.Time `json:"expires_at,omitzero"`
-	NextTry      time.Time `json:"next_try,omitzero"`
-	AcceptedAt   time.Time `json:"accepted_at,omitzero"`
+	Code         int    `json:"code,omitempty"`
+	EnhancedCode string `json:"enhanced_code,omitempty"`
+	// RelaySaid is the text of that reply, for an operator: at most 300 bytes in one line, without control characters,
+	// addresses or anything that stands in the message.
+	RelaySaid  string    `json:"relay_said,omitempty"`
+	Relay      string    `json:"relay,omitempty"`
+	QueueID    string    `json:"queue_id,omitempty"` // the relay's name for the mail
+	Resends    int       `json:"resends"`            // how often it was sent again
+	Tries      int       `json:"tries"`              // attempts of this sending that counted
+	CreatedAt  time.Time `json:"created_at,omitzero"`
+	ExpiresAt  time.Time `json:"expires_at,omitzero"`
+	NextTry    time.Time `json:"next_try,omitzero"`
+	AcceptedAt time.Time `json:"accepted_at,omitzero"`
 }

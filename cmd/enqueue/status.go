@@ -64,6 +64,7 @@ func (p *program) table(s tasks.Status) {
 	if s.Code != 0 {
 		row("reply", fmt.Sprintf("%d %s", s.Code, s.EnhancedCode))
 	}
+	row("relay said", s.RelaySaid)
 	row("relay", s.Relay)
 	row("queue id", s.QueueID)
 	if s.Tries > 0 {

@@ -85,12 +85,21 @@ func checkRelays(ctx context.Context, c config.Config) (string, error) {
 	var errs []error
 	list := c.RelayList()
 	for i, result := range set.Check(ctx) {
-		results, errs = append(results, describeCheck(relays[i], result.Info)), append(errs, result.Err)
+		results, errs = append(results, describeCheck(relays[i], result.Info)), append(errs, withSaid(result.Err))
 		if advice := list[i].Advice(); advice != "" {
 			results = append(results, advice)
 		}
 	}
 	return strings.Join(results, "\n                "), errors.Join(errs...)
+}
+
+// withSaid adds the server's own words to a refusal.
+func withSaid(err error) error {
+	var failure *submission.Error
+	if errors.As(err, &failure) && failure.Said() != "" {
+		return fmt.Errorf("%w\n                the server said: %s", err, failure.Said())
+	}
+	return err
 }
 
 func describeCheck(relay submission.Relay, info submission.Info) string {

@@ -32,6 +32,7 @@ func relaysOf(c config.Config) ([]submission.Relay, error) {
 			Username:       s.Username,
 			Password:       s.Password,
 			LocalName:      s.LocalName,
+			Headers:        s.Headers(),
 			MaxConnections: s.MaxConnections,
 			Timeouts:       submission.Timeouts(c.Timeouts),
 		}

@@ -35,6 +35,7 @@ type Result struct {
 	Reason       tasks.Reason
 	Code         int // the relay's reply code, 0 if there was none
 	EnhancedCode string
+	Said         string // what the relay wrote, masked and bounded
 	Relay        string
 	QueueID      string // the relay's name for an accepted mail
 }
@@ -140,7 +141,7 @@ func (s *Store) EndUnopened(ctx context.Context, m Entry, outcome tasks.State, r
 
 // move takes a mail out of sending. sealed and fields are for a record that is not there.
 func (s *Store) move(ctx context.Context, m Entry, token string, to tasks.State, r Result, next int64, counts bool, sealed []byte, fields ...any) error {
-	args := append(named("token", token, "to", string(to), "reason", string(r.Reason), "code", r.Code, "enhanced", r.EnhancedCode,
+	args := append(named("token", token, "to", string(to), "reason", string(r.Reason), "code", r.Code, "enhanced", r.EnhancedCode, "said", r.Said,
 		"relay", r.Relay, "queue_id", r.QueueID, "next", next, "counts", counts, "gone", s.gone(m), "resends", m.Resends,
 		"sealed", sealed, "dies", m.ExpiresAt.UnixMilli()), fields...)
 	locked, err := moveScript.Run(ctx, s.rdb, keysOf(m.ID), args...).Int64()

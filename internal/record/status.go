@@ -18,6 +18,7 @@ func (s *Store) Status(ctx context.Context, id string, now time.Time) (tasks.Sta
 		Reason       tasks.Reason          `redis:"reason"`
 		Code         int                   `redis:"code"`
 		EnhancedCode string                `redis:"enhanced"`
+		Said         string                `redis:"said"`
 		Relay        string                `redis:"relay"`
 		QueueID      string                `redis:"queue_id"`
 		Resends      int                   `redis:"sending"`
@@ -27,7 +28,7 @@ func (s *Store) Status(ctx context.Context, id string, now time.Time) (tasks.Sta
 		Next         int64                 `redis:"next"`
 		Accepted     int64                 `redis:"accepted"`
 	}
-	err := s.rdb.HMGet(ctx, recordKey(id), "kind", "purpose", "state", "cred", "reason", "code", "enhanced", "relay", "queue_id", "sending", "tries",
+	err := s.rdb.HMGet(ctx, recordKey(id), "kind", "purpose", "state", "cred", "reason", "code", "enhanced", "said", "relay", "queue_id", "sending", "tries",
 		"created", "expires", "next", "accepted").Scan(&f)
 	if err != nil {
 		return tasks.Status{}, fmt.Errorf("read the record: %w", err)
@@ -39,6 +40,6 @@ func (s *Store) Status(ctx context.Context, id string, now time.Time) (tasks.Sta
 		f.Credential = tasks.CredentialExpired // nothing writes this down: the clock alone ends it
 	}
 	return tasks.Status{ID: id, Kind: f.Kind, Purpose: f.Purpose, State: f.State, Credential: f.Credential, Reason: f.Reason, Code: f.Code,
-		EnhancedCode: f.EnhancedCode, Relay: f.Relay, QueueID: f.QueueID, Resends: f.Resends, Tries: f.Tries, CreatedAt: moment(f.Created),
+		EnhancedCode: f.EnhancedCode, RelaySaid: f.Said, Relay: f.Relay, QueueID: f.QueueID, Resends: f.Resends, Tries: f.Tries, CreatedAt: moment(f.Created),
 		ExpiresAt: moment(f.Expires), NextTry: moment(f.Next), AcceptedAt: moment(f.Accepted)}, nil
 }

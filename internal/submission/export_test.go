@@ -99,7 +99,7 @@ func (a *Session) Send(from string, to []string, msg io.WriterTo) error {
 	if _, err := msg.WriteTo(&b); err != nil {
 		return err
 	}
-	m, err := prepare(a.s.relay.Name, Envelope{From: from, To: to[0]}, b.Bytes())
+	m, err := prepare(a.s.relay.Name, nil, Envelope{From: from, To: to[0]}, b.Bytes())
 	if err != nil {
 		return err
 	}

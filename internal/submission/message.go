@@ -3,6 +3,7 @@ package submission
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -31,7 +32,7 @@ type message struct {
 
 // prepare checks that env and msg may leave, and returns them ready to be written. Its errors quote
 // neither.
-func prepare(relay string, env Envelope, msg []byte) (*message, error) {
+func prepare(relay string, headers []string, env Envelope, msg []byte) (*message, error) {
 	refuse := func(scope Scope, format string, args ...any) error {
 		return &Error{Relay: relay, Phase: PhasePrepare, Scope: scope, Permanent: true, hint: fmt.Sprintf(format, args...)}
 	}
@@ -46,6 +47,9 @@ func prepare(relay string, env Envelope, msg []byte) (*message, error) {
 	}
 	if !bytes.HasSuffix(msg, []byte("\r\n")) {
 		msg = append(msg[:len(msg):len(msg)], "\r\n"...)
+	}
+	if len(headers) > 0 {
+		msg = slices.Concat([]byte(strings.Join(headers, "\r\n")+"\r\n"), msg)
 	}
 	header, _, _ := bytes.Cut(msg, []byte("\r\n\r\n"))
 	return &message{

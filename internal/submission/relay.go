@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"regexp"
 	"strings"
 	"time"
 
@@ -52,6 +53,10 @@ type Relay struct {
 	// ErrTokenRefused means that the login itself is no longer valid.
 	Token func(ctx context.Context, refused bool) (secret.String, error)
 
+	// Headers are lines that stand before the header section of each message through this relay, such as
+	// "X-Mailgun-Track: no".
+	Headers []string
+
 	// LocalName is our name in EHLO: a domain, or an address literal such as "[192.0.2.1]". Empty: the
 	// connection's local address (RFC 5321 section 4.1.4), which some relays insist on and which shows
 	// an internal address.
@@ -79,6 +84,9 @@ type Timeouts struct {
 	// Default 180 s.
 	Total time.Duration
 }
+
+// headerLine is a field of RFC 5322 section 2.2 in one line, of at most 998 characters.
+var headerLine = regexp.MustCompile(`^X-[A-Za-z0-9-]{1,60}: [!-~][ -~]{0,900}$`)
 
 // complete returns r with its defaults, or everything that is wrong with it.
 func (r Relay) complete() (Relay, error) {
@@ -108,6 +116,11 @@ func (r Relay) complete() (Relay, error) {
 	}
 	if r.LocalName != "" && !validDomain(r.LocalName) && !addressLiteral(r.LocalName) {
 		wrong("local name %q is neither a domain nor an address literal such as [192.0.2.1]", r.LocalName)
+	}
+	for _, line := range r.Headers {
+		if !headerLine.MatchString(line) {
+			wrong("%q is no header line", line)
+		}
 	}
 	if r.MaxConnections == 0 {
 		r.MaxConnections = 20

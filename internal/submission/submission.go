@@ -129,7 +129,7 @@ func newRelay(settings Relay, b *breaker) (*relay, error) {
 
 // submit is Turn.Submit for this relay alone.
 func (r *relay) submit(ctx context.Context, env Envelope, msg []byte, beforeDot func(context.Context) error) (Acceptance, error) {
-	m, err := prepare(r.settings.Name, env, msg)
+	m, err := prepare(r.settings.Name, r.settings.Headers, env, msg)
 	if err != nil {
 		return Acceptance{}, err
 	}

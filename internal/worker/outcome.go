@@ -145,7 +145,7 @@ func (r *run) settle(ctx context.Context, v verdict, err error) outcome {
 	result := record.Result{Reason: v.reason}
 	var failure *submission.Error
 	if errors.As(err, &failure) {
-		result.Relay, result.Code, result.EnhancedCode = failure.Relay, failure.Code, failure.EnhancedCode
+		result.Relay, result.Code, result.EnhancedCode, result.Said = failure.Relay, failure.Code, failure.EnhancedCode, failure.Said()
 	}
 	if v.reason == tasks.ReasonUnconfirmed && r.config.StopOnUnknown {
 		v.outcome = tasks.Unknown

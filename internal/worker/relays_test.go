@@ -11,6 +11,8 @@ import (
 	"testing"
 	"time"
 
+	"go.uber.org/zap"
+
 	"example.com/securemail/internal/secret"
 	"example.com/securemail/internal/submission"
 	"example.com/securemail/internal/testserver"
@@ -178,4 +180,30 @@ func (h *fixture) commands() int {
 		h.t.Fatal(err)
 	}
 	return n
+}
+
+// TestWorker_RelaysHaveTheirOwnHeaders: the lines that turn a provider's link rewriting off go through that provider alone.
+func TestWorker_RelaysHaveTheirOwnHeaders(t *testing.T) {
+	h := newFixture(t)
+	h.stop()
+	h.relays[0].Headers = []string{"X-Mailgun-Track: no", `X-SMTPAPI: {"filters":{}}`}
+	h.start()
+	h.until(h.send(tasks.Mail{Kind: tasks.Key, To: "alice@example.com"}), tasks.Accepted)
+	mail := h.env.Messages()[0]
+	if mail.Defect != "" || mail.Header.Get("X-Mailgun-Track") != "no" || mail.Header.Get("X-SMTPAPI") != `{"filters":{}}` || mail.Header.Get("From") == "" {
+		t.Errorf("got %v, %q", mail.Header, mail.Defect)
+	}
+}
+
+// TestWorker_RecordsWhatTheRelaySaid: an operator needs the server's own words, without the address.
+func TestWorker_RecordsWhatTheRelaySaid(t *testing.T) {
+	h := newFixture(t)
+	id := h.send(tasks.Mail{Kind: tasks.Key, To: "alice+550@example.com"})
+	s := h.until(id, tasks.Refused)
+	if s.RelaySaid == "" || strings.Contains(s.RelaySaid, "alice") || len(s.RelaySaid) > 300 {
+		t.Errorf("the relay said %q", s.RelaySaid)
+	}
+	waitUntil(t, h.ctx, "the log has it", func() bool {
+		return h.logs.FilterField(zap.String("said", s.RelaySaid)).Len() == 1
+	})
 }

@@ -1,5 +1,5 @@
 -- Moves a mail out of sending: to deferred, or to its outcome.
--- arguments: token ("" for a mail that was not opened), to, reason, code, enhanced, relay, queue_id, next (ms, 0 for none),
+-- arguments: token ("" for a mail that was not opened), to, reason, code, enhanced, said, relay, queue_id, next (ms, 0 for none),
 --            counts (1 if the attempt counts), gone (ms, when the record goes), resends, sealed ("" for none), dies (ms, when
 --            the sealed mail goes); then what a record begins with if there is none, or Redis has lost it: field, value, ...
 -- returns 0, also for a sending that a later one has replaced; or the ms for which somebody else holds the send lock
@@ -43,7 +43,7 @@ if not cred and not seed then
     redis.call('SET', KEYS[2], arg.sealed, 'PXAT', arg.dies)
   end
 end
-redis.call('HSET', KEYS[1], 'state', to, 'changed', time, 'reason', arg.reason, 'code', arg.code, 'enhanced', arg.enhanced, 'relay', arg.relay)
+redis.call('HSET', KEYS[1], 'state', to, 'changed', time, 'reason', arg.reason, 'code', arg.code, 'enhanced', arg.enhanced, 'said', arg.said, 'relay', arg.relay)
 if arg.queue_id ~= '' then
   redis.call('HSET', KEYS[1], 'queue_id', arg.queue_id)
 end

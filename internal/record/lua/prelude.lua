@@ -23,7 +23,7 @@ end
 
 -- begin_sending moves the record to another sending, and forgets the result of the one before.
 local function begin_sending(resends)
-  redis.call('HDEL', KEYS[1], 'reason', 'code', 'enhanced', 'relay', 'queue_id', 'accepted')
+  redis.call('HDEL', KEYS[1], 'reason', 'code', 'enhanced', 'said', 'relay', 'queue_id', 'accepted')
   redis.call('HSET', KEYS[1], 'sending', resends, 'tries', 0)
 end
 
