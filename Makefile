@@ -34,7 +34,7 @@ chaos: packages
 	CHAOS=full go test -count=1 -timeout 3h -v -run TestChaos ./internal/chaos
 
 hostile: packages
-	HOSTILE=1m go test -count=1 -v -run TestHostile ./internal/submission
+	HOSTILE=1m go test -count=1 -v -run 'TestHostile|TestCorpus_ASender' ./internal/submission
 
 fuzz:
 	for f in FuzzReply FuzzVerdict FuzzSaid; do go test -run XXX -fuzz "^$$f$$" -fuzztime 5m ./internal/submission || exit; done
