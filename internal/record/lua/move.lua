@@ -35,6 +35,9 @@ if to ~= 'accepted' then
   end
 end
 
+-- HDEL comes first: Redis refuses no further write of a script that has begun to write, also without memory. What a relay
+-- accepted has to be written down, or it is sent again.
+redis.call('HDEL', KEYS[1], 'lock', 'lock_until', 'next')
 if not cred and not seed then
   for i = rest, #ARGV, 2 do
     redis.call('HSETNX', KEYS[1], ARGV[i], ARGV[i + 1])
@@ -56,7 +59,6 @@ end
 if arg.counts == '0' and lock == arg.token then
   redis.call('HINCRBY', KEYS[1], 'tries', -1)
 end
-redis.call('HDEL', KEYS[1], 'lock', 'lock_until')
 if cred ~= 'active' then -- which has no end
   redis.call('PEXPIREAT', KEYS[1], arg.gone)
 end
