@@ -29,8 +29,8 @@ type Client struct {
 }
 
 // NewClient returns a client over rdb. It does not connect. Deadlines of the contexts given to its methods reach the
-// connection only if rdb was made with ContextTimeoutEnabled. Where no worker has opened the mail yet, Status, Resend and
-// Revoke also look into the queue, under rdb's own timeouts.
+// connection only if rdb was made with ContextTimeoutEnabled. Until a worker has started on the mail, Status, Resend and
+// Revoke also read asynq's queue. That read ignores the context, and takes no longer than rdb's own timeouts allow.
 func NewClient(rdb redis.UniversalClient, options ...Option) (*Client, error) {
 	c := &Client{
 		queue:      queue.NewClient(rdb),

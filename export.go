@@ -7,10 +7,12 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// Export hands the secret of an active TOTP over to the application, once. After it [Client.Verify] rejects its codes:
-// two places that check would let a code pass twice. It needs [WithKeyRingFile].
+// Export hands the secret of an active TOTP over to the application, once. Afterwards [Client.Verify] rejects the codes of
+// this TOTP, because with two checkers one code could be accepted twice. Export needs [WithKeyRingFile].
 //
-// Errors: those of [Client.Verify] except [*tasks.WrongError]. A TOTP that is not active is [tasks.ErrRejected].
+// Errors: [tasks.ErrRejected] where the TOTP is not active, or ref is not that of its mail; [tasks.ErrInvalid];
+// [tasks.ErrKeyRing]. After any other error (Redis unavailable) the TOTP may be exported already, and its secret lost:
+// where calling again returns [tasks.ErrRejected], send a new TOTP.
 func (c *Client) Export(ctx context.Context, ref tasks.Ref) (tasks.Exported, error) {
 	ring, err := c.keyRing()
 	if err != nil {

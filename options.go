@@ -12,8 +12,9 @@ import (
 type Option func(*Client) error
 
 // WithKeyRingFile names the key ring, which [Client.Verify], [Client.Export] and [Client.Unlock] need. With it,
-// [Client.Send] returns at once that a recipient has had too many mails; without it only the worker refuses them. The
-// file is read again whenever it has changed. If it becomes invalid, the last valid keys stay in use.
+// [Client.Send] returns [tasks.ErrLimited] for a recipient who has had too many mails; without it, the worker refuses the
+// mail with [tasks.ReasonLimited]. The file is read again whenever it has changed. If it becomes invalid, the last valid
+// keys stay in use.
 func WithKeyRingFile(path string) Option {
 	return func(c *Client) error {
 		ring, err := keyring.Open(path)
@@ -25,8 +26,8 @@ func WithKeyRingFile(path string) Option {
 	}
 }
 
-// WithMaxLife sets how long a secret of one kind may live, which is also its default: 10 seconds at least. The workers
-// have the same setting, and refuse what is over theirs.
+// WithMaxLife sets the longest life of secrets of one kind, which is also their default. It is 10 seconds at least. Set the
+// workers (max_life) to the same or more: they refuse a longer life than theirs.
 func WithMaxLife(kind tasks.Kind, life time.Duration) Option {
 	return func(c *Client) error {
 		if _, known := c.lives[kind]; !known || life < tasks.MinLife {
@@ -39,7 +40,8 @@ func WithMaxLife(kind tasks.Kind, life time.Duration) Option {
 
 // WithReplicas makes Send and Resend return only when n replicas of Redis have the task too, so that a failover to one
 // of them does not lose it. They try three times, wait for up to wait each time (1 ms to 2 s), and fail if there are
-// fewer replicas by then. The mail may have been queued nevertheless, so call again with the same IdempotencyKey.
+// fewer replicas by then. After a failure the mail may still be queued: call Send again with the
+// same IdempotencyKey, or Resend again.
 //
 // It costs a second round trip, and the time of the n-th replica. A replica has the task in memory; durability on its
 // disk depends on its appendfsync.

@@ -10,11 +10,11 @@ import (
 )
 
 // Resend sends the mail again, with the same secret, expiry and count of wrong answers, so that it does not matter which
-// of the two mails arrives first. It needs nothing but the id. When it returns nil the mail is queued. Calling it again
-// while the mail is queued is nil too.
+// of the two mails arrives first. It needs only the id. When it returns nil the mail is queued. Calling it again
+// while this resend is queued returns nil too, and queues nothing more.
 //
-// Errors: [tasks.ErrStillSending] before the mail has ended; [tasks.ErrRejected] where the secret is dead, and it takes a
-// new mail; [tasks.ErrNotFound]. After any other error (Redis unavailable) calling again is safe.
+// Errors: [tasks.ErrStillSending] where the mail has not ended; [tasks.ErrRejected] where the secret cannot be verified any
+// more, so send a new mail instead; [tasks.ErrNotFound]. After any other error (Redis unavailable) calling again is safe.
 func (c *Client) Resend(ctx context.Context, id string) error {
 	if !tasks.ValidID(id) {
 		return tasks.ErrNotFound

@@ -9,7 +9,7 @@ import (
 
 // Send queues m. When Send returns nil, the mail is in Redis, once.
 //
-// Errors: [tasks.ErrInvalid] or [tasks.ErrLimited], and nothing was queued. With any other error (Redis unavailable) the
+// Errors: [tasks.ErrInvalid], or, with [WithKeyRingFile] alone, [tasks.ErrLimited]; nothing was queued. With any other error (Redis unavailable) the
 // mail may have been queued nevertheless: call again with the same IdempotencyKey to send it once.
 func (c *Client) Send(ctx context.Context, m tasks.Mail) (tasks.Receipt, error) {
 	t, err := m.Task(c.lives, c.now())

@@ -43,8 +43,9 @@ func (c *Client) queuedStatus(id string) (tasks.Status, error) {
 	return tasks.Status{ID: id, State: tasks.Queued, Credential: tasks.CredentialNew, NextTry: w.NextRun}, nil
 }
 
-// Wait waits until the mail has ended and returns its status. When ctx ends first, Wait returns ctx's error and the last
-// status that it saw.
+// Wait waits until the mail has ended and returns its status. On an error it returns the last status that it saw.
+//
+// Errors: [tasks.ErrNotFound], ctx's error, or any other error (Redis unavailable), after which it does not try again.
 func (c *Client) Wait(ctx context.Context, id string) (tasks.Status, error) {
 	var last tasks.Status
 	for s, err := range c.Watch(ctx, id) {
@@ -57,7 +58,7 @@ func (c *Client) Wait(ctx context.Context, id string) (tasks.Status, error) {
 }
 
 // Watch yields the mail's status now and whenever it has changed, until the mail has ended. After an error it yields
-// nothing more. It asks Redis 100 times a second at first, and less and less often, down to twice a second.
+// nothing more; the errors are those of [Client.Wait]. It asks Redis 100 times a second at first, and less and less often, down to twice a second.
 func (c *Client) Watch(ctx context.Context, id string) iter.Seq2[tasks.Status, error] {
 	return func(yield func(tasks.Status, error) bool) {
 		var last tasks.Status

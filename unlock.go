@@ -7,8 +7,8 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// Unlock clears the wrong-answer count of a recipient, for all purposes, and what counts against the limits on mails to
-// them. It is for support staff. A secret that is locked itself stays locked. It needs [WithKeyRingFile].
+// Unlock resets a recipient's counts to zero: of wrong answers, for all purposes and kinds, and of mails. It is for support
+// staff. A secret in the state locked stays locked. Unlock needs [WithKeyRingFile].
 //
 // Errors: [tasks.ErrInvalid], or any other error (Redis unavailable).
 func (c *Client) Unlock(ctx context.Context, address string) error {

@@ -12,18 +12,19 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// Verify returns nil if typed is what was mailed, and then the secret is used up: of any number of right answers exactly
-// one succeeds. For a TOTP, typed is the code that the authenticator shows. The first right code makes the TOTP active,
-// and it stays active. Each code is accepted once; reusing it is rejected.
+// Verify returns nil if typed is what was mailed. A key or a code is then used up: of any number of right answers exactly
+// one succeeds. For a TOTP, typed is the code that the authenticator shows. The first right code makes the TOTP active;
+// an active TOTP does not expire. Each of its codes is accepted once.
 //
-// typed may be in any case, with any spaces and hyphens. It needs [WithKeyRingFile].
+// Upper and lower case, spaces and hyphens in typed do not matter. Verify needs [WithKeyRingFile].
 //
-// A secret is locked after 5 wrong answers, an active TOTP after 100 in a row. In 24 hours, over any number of mails to one
-// recipient, 20 wrong answers for one purpose, or 60 for all purposes, make all further answers rejected;
-// [Client.Unlock] lifts that. TOTPs are counted apart from codes and keys, 20 for one purpose.
+// A secret is locked after 5 wrong answers, an active TOTP after 100 in a row. Wrong answers
+// of the last 24 hours are also counted over all mails to one recipient. For codes and keys, 20 for one purpose block
+// that purpose, and 60 over all purposes block all. TOTPs have a count of their own: 20 for one purpose. An answer that is
+// blocked is rejected, until older wrong answers are 24 hours old or [Client.Unlock] is called.
 //
-// When ctx ends, Verify still finishes what it began, within 5 seconds: an answer that was compared is counted, and one
-// that was not costs nothing.
+// When ctx ends, Verify may run up to 5 seconds longer. An answer that it has compared is counted, and it returns the
+// result. Otherwise it counts nothing and returns an error.
 //
 // Errors: a [*tasks.WrongError] for a wrong answer, which was counted; [tasks.ErrRejected] where there is nothing valid
 // to compare with; [tasks.ErrInvalid] where To or Purpose could not be those of any mail; [tasks.ErrKeyRing]. After any

@@ -8,6 +8,6 @@
 // # Compatibility
 //
 // Tasks in Redis outlive a deployment. A version of this package reads every task that an older one wrote, and ignores
-// fields that a newer one added. Any other change raises the version number inside the task, and an older worker
-// leaves such a task for a newer one instead of refusing it.
+// fields that a newer one added. A change that an older version cannot ignore raises the version number inside the task, and an
+// older worker leaves such a task for a newer one instead of refusing it.
 package tasks

@@ -23,15 +23,15 @@ var (
 	// ErrLimited is returned where the recipient has had too many mails.
 	ErrLimited = fmt.Errorf("the recipient has had too many mails; the limits are %d an hour and %d a day", MailsPerHour, MailsPerDay)
 
-	// ErrRejected is returned for an answer that was not compared: the secret is expired, used, locked or revoked, no
-	// such mail exists, the mail went to another address or was for another purpose, or the recipient had too many
+	// ErrRejected is returned where the secret cannot be used, and an answer was not compared: the secret is expired,
+	// used, locked, revoked or exported, no such mail exists, the mail went to another address or was for another purpose, or the recipient had too many
 	// wrong answers in 24 hours. The error does not tell these apart, because that helps an attacker more than a
 	// person. Tell people: "This code is no longer valid. Ask for a new one, and if that does not help, try again
 	// tomorrow."
 	ErrRejected = errors.New("there is nothing valid to check the answer against: the secret is expired, used or locked, or was never mailed")
 
-	// ErrKeyRing is returned where the key ring lacks the key that the secret was made with: this process reads
-	// another key ring than the workers, or the key was removed too early. The answer was not counted. An operator
+	// ErrKeyRing is returned where the key ring lacks the key that the secret was made with: this process does
+	// not read the same key ring as the workers, or the key was removed too early. The answer was not counted. An operator
 	// has to look at it.
 	ErrKeyRing = errors.New("the key ring does not have the key that this secret was made with")
 )
@@ -44,7 +44,9 @@ const (
 
 // WrongError is returned for an answer that is not what was mailed. The answer was counted.
 type WrongError struct {
-	TriesLeft int // 0 when this was the last one: the secret is locked now
+	// TriesLeft is how many more wrong answers this secret stands; at 0 it is locked. The recipient's limits over 24
+	// hours may reject answers earlier.
+	TriesLeft int
 }
 
 func (e *WrongError) Error() string {

@@ -28,8 +28,9 @@ type Mail struct {
 	Account string
 	// Locale is a language tag (RFC 5646), such as "de" or "pt-BR". Mails without a template for it are in English.
 	Locale string
-	// ExpiresIn is how long the secret lives, counted from now: at least 10 seconds, at most (and by default) 10
-	// minutes for a code and 24 hours for the others. It is rounded down to whole seconds.
+	// ExpiresIn is how long the secret can be verified, from Send on: 10 seconds to 10 minutes for a code, to 24 hours
+	// for the others. Zero means the longest. For a TOTP it is the time for the first right code; an active TOTP does
+	// not expire. It is rounded down to whole seconds.
 	ExpiresIn time.Duration
 	// Origin tells the recipient where the request came from.
 	Origin Origin
@@ -38,7 +39,9 @@ type Mail struct {
 	Vars map[string]string
 	// IdempotencyKey makes repeated calls one mail: the same key with the same kind, recipient and purpose gives the
 	// same id for as long as the mail's record lives (seven days past its expiry, unless the workers' record_retention
-	// says otherwise). 1 to 128 printable ASCII characters. Empty: every call is a mail of its own.
+	// says otherwise). 1 to 128 printable ASCII characters without spaces. The id is a hash of
+	// the four, so use a key that others cannot guess, such as a random one kept in the session. Empty: every call is
+	// a mail of its own, with a random id.
 	IdempotencyKey string
 }
 
@@ -47,7 +50,7 @@ type Mail struct {
 type Origin struct {
 	IP    string    `json:"ip,omitempty"`    // IPv4 or IPv6
 	Agent string    `json:"agent,omitempty"` // browser or program, at most 256 characters
-	At    time.Time `json:"at,omitzero"`     // at most the time of Send, which zero stands for
+	At    time.Time `json:"at,omitzero"`     // when it came; zero, or later than Send, means the time of Send
 }
 
 const (

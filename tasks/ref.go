@@ -12,8 +12,9 @@ import (
 type Receipt struct {
 	// ID names the mail. Keep it where only the person's own session finds it: whatever has the id can ask about the
 	// mail.
-	ID        string
-	ExpiresAt time.Time // when the secret dies, UTC
+	ID string
+	// ExpiresAt is when the secret expires, UTC. A TOTP has to get its first right code before.
+	ExpiresAt time.Time
 }
 
 // Ref says which secret an answer belongs to. Take all fields from the person's own session, never from the form.
@@ -29,8 +30,8 @@ func (r Ref) String() string { return "mail " + r.ID }
 // GoString is String, so that %#v shows no more.
 func (r Ref) GoString() string { return r.String() }
 
-// Canonical returns r as the mail has it. The error is [ErrInvalid] where To or Purpose could not be those of any mail,
-// or [ErrRejected] where ID could not; it holds no address.
+// Canonical returns r in the form that records use. It does not look for the mail. The error is [ErrInvalid] where To or
+// Purpose is not possible in any mail, or [ErrRejected] where the ID is not; its text holds no address.
 func (r Ref) Canonical() (Ref, error) {
 	to, err := mailaddr.Parse(r.To)
 	if err != nil {
@@ -51,8 +52,8 @@ func (r Ref) Canonical() (Ref, error) {
 
 var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{16,64}$`)
 
-// ValidID reports whether id could be that of a mail: 16 to 64 of a-z, A-Z, 0-9, underscore and hyphen. Keys in Redis
-// are made of it.
+// ValidID reports whether id could be that of a mail: 16 to 64 of a-z, A-Z, 0-9, underscore and hyphen. The id becomes
+// a part of names of keys in Redis.
 func ValidID(id string) bool { return idPattern.MatchString(id) }
 
 // Exported is what an application needs to check the codes of a TOTP by itself.

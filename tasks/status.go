@@ -2,8 +2,8 @@ package tasks
 
 import "time"
 
-// State is the state of a mail. The last five are outcomes: they do not change by themselves, except that a late
-// acceptance overrides another outcome. A resend starts over.
+// State is the state of a mail. The last five are outcomes: they do not change, with two exceptions: where it
+// becomes known afterwards that a relay has accepted the mail, the state becomes accepted; a resend starts again.
 type State string
 
 const (
@@ -11,7 +11,7 @@ const (
 	Sending  State = "sending"  // a worker is sending it
 	Deferred State = "deferred" // an attempt failed; another follows at NextTry
 	Accepted State = "accepted" // a relay took responsibility for it
-	Refused  State = "refused"  // it will never be accepted; Reason says why
+	Refused  State = "refused"  // the worker gave up; Reason says why
 	Expired  State = "expired"  // too little of its life was left for it to be of use, so it was not sent
 	Revoked  State = "revoked"  // the application withdrew it
 	Unknown  State = "unknown"  // the relay may or may not have it, and the settings say not to try again
@@ -41,7 +41,8 @@ const (
 	CredentialExported CredentialState = "exported" // a TOTP that the application checks by itself from now on
 )
 
-// Reason says what the last failure of a mail was about, or why it ended. The README explains each.
+// Reason says what the last failure of a mail was about, or why it ended; docs/operations.md explains each. Locked and
+// credentials are about the mail and about the login at the relay here, not about the secret.
 type Reason string
 
 const (
@@ -73,7 +74,7 @@ func Reasons() []Reason {
 		ReasonRepeated, ReasonStopping, ReasonFault}
 }
 
-// Status is what is known of a mail. Times are UTC; a zero time means that it has not happened.
+// Status is what is known of a mail. Times are UTC; a zero time means that it is not known or does not apply.
 type Status struct {
 	ID         string          `json:"id"`
 	Kind       Kind            `json:"kind,omitempty"` // empty while queued
@@ -90,7 +91,7 @@ type Status struct {
 	Relay      string    `json:"relay,omitempty"`
 	QueueID    string    `json:"queue_id,omitempty"` // the relay's name for the mail
 	Resends    int       `json:"resends"`            // how often it was sent again
-	Tries      int       `json:"tries"`              // attempts of this sending that counted
+	Tries      int       `json:"tries"`              // attempts since Send or the last Resend, without those that failed by the relay or the network
 	CreatedAt  time.Time `json:"created_at,omitzero"`
 	ExpiresAt  time.Time `json:"expires_at,omitzero"`
 	NextTry    time.Time `json:"next_try,omitzero"`

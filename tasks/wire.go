@@ -72,8 +72,8 @@ type payload struct {
 }
 
 // NewTask returns m as a task for your own asynq client, and the mail's id. The task carries its options (task id, queue,
-// timeout, retention); enqueue it without adding any. Where an error leaves open whether Redis took the task, enqueue
-// the same task again: asynq.ErrTaskIDConflict then means that it did. The error is [ErrInvalid].
+// timeout, retention); enqueue it without adding any. The only error is [ErrInvalid]. Where your Enqueue fails and Redis
+// may have taken the task, enqueue the same task again: asynq.ErrTaskIDConflict then means that it was there already.
 func NewTask(m Mail) (task *asynq.Task, id string, err error) {
 	t, err := m.Task(DefaultLives(), time.Now())
 	if err != nil {
@@ -83,8 +83,8 @@ func NewTask(m Mail) (task *asynq.Task, id string, err error) {
 	return task, t.ID, err
 }
 
-// Task returns m as a task with a new id and seed, whose secret lives from now on. lives bounds its life. The error is
-// [ErrInvalid].
+// Task returns m as a task, with an id (random, or made of IdempotencyKey) and a new seed. The secret's life starts at now,
+// and is no longer than lives allows for the kind. The error is [ErrInvalid].
 func (m Mail) Task(lives Lives, now time.Time) (Task, error) {
 	m, err := m.canonical(lives)
 	if err != nil {

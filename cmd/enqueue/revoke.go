@@ -41,7 +41,7 @@ func (p *program) revokeCommand() *cobra.Command {
 func (p *program) unlockCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "unlock ADDRESS",
-		Short: "Clear a recipient's wrong answers and mail limits",
+		Short: "Reset a recipient's counts of wrong answers and of mails",
 		Args:  one("address"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := p.connectToVerify()

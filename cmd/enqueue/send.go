@@ -41,7 +41,7 @@ func (p *program) sendCommand(kind tasks.KindInfo) *cobra.Command {
 	flags.DurationVar(&mail.ExpiresIn, "expires-in", 0, "how long the secret is valid: a `DURATION` such as 10m (default: the maximum)")
 	flags.StringVar(&mail.Locale, "locale", "", "the `LANGUAGE` of the mail, such as en")
 	flags.StringArrayVar(&vars, "var", nil, "a value for the template: `NAME=VALUE`, such as name=Alice; repeatable")
-	flags.StringVar(&mail.IdempotencyKey, "idempotency-key", "", "calls with the same `KEY`, recipient and purpose send one mail")
+	flags.StringVar(&mail.IdempotencyKey, "idempotency-key", "", "calls with the same `KEY`, kind, recipient and purpose send one mail")
 	waitFlags(command, &wait, &timeout)
 	if kind.Kind == tasks.TOTP {
 		flags.StringVar(&mail.Account, "account", "", "the `NAME` of the entry in the authenticator (default: the address)")

@@ -38,7 +38,7 @@ func devCommand(stdout, stderr io.Writer) *cobra.Command {
 		},
 	}
 	flags := command.Flags()
-	flags.BoolVar(&once, "once", false, "send one mail of each kind through each port, check that it arrives, and exit")
+	flags.BoolVar(&once, "once", false, "send one mail of each kind through each submission port, check that it arrives, and exit")
 	flags.StringVar(&options.RedisAddr, "redis-addr", "", "`HOST:PORT` of Redis (default 127.0.0.1:6379, or the next free port)")
 	flags.StringVar(&options.SMTPSAddr, "smtps-addr", "", "`HOST:PORT` of the submission server with implicit TLS (default 127.0.0.1:1465, or the next free port)")
 	flags.StringVar(&options.SubmissionAddr, "submission-addr", "", "`HOST:PORT` of the submission server with STARTTLS (default 127.0.0.1:1587, or the next free port)")

@@ -16,18 +16,18 @@ func keyringCommand(stdout io.Writer) *cobra.Command {
 	var path string
 	var ifMissing bool
 	command := &cobra.Command{
-		Use: "keyring", Short: "Create and rotate the key ring, the only secret file of the system",
+		Use: "keyring", Short: "Create the key ring, the file that all secrets depend on, and change its keys",
 		Args: func(*cobra.Command, []string) error {
 			return errors.New("name a command: new, add, activate, remove or list")
 		},
 		// Without Run, cobra would print the help and succeed.
 		Run: func(*cobra.Command, []string) {},
 	}
-	command.PersistentFlags().StringVarP(&path, "output", "o", "", "the key ring `FILE`")
+	command.PersistentFlags().StringVarP(&path, "output", "o", "", "the key ring `FILE` to read or change")
 	command.MarkPersistentFlagRequired("output")
 
 	create := &cobra.Command{
-		Use: "new -o FILE", Short: "Create a key ring; never overwrite one", Args: cobra.NoArgs,
+		Use: "new -o FILE", Short: "Create a key ring; fail if FILE exists", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			err := keyring.New(path)
 			if ifMissing && errors.Is(err, fs.ErrExist) {
@@ -40,7 +40,7 @@ func keyringCommand(stdout io.Writer) *cobra.Command {
 			return err
 		},
 	}
-	create.Flags().BoolVar(&ifMissing, "if-missing", false, "succeed if a valid key ring exists already")
+	create.Flags().BoolVar(&ifMissing, "if-missing", false, "if FILE is a valid key ring already, leave it and succeed")
 
 	command.AddCommand(create, &cobra.Command{
 		Use: "add -o FILE", Short: "Add a key; new mails use it after activate", Args: cobra.NoArgs,
@@ -56,12 +56,12 @@ func keyringCommand(stdout io.Writer) *cobra.Command {
 		RunE: func(_ *cobra.Command, args []string) error {
 			err := keyring.Activate(path, args[0])
 			if err == nil {
-				fmt.Fprintf(stdout, "%s: new mails use %s. Keep the old key until the last secret made with it has expired.\n", path, args[0])
+				fmt.Fprintf(stdout, "%s: new mails use %s. Keep the old key until the last secret made with it has expired, and as long as an active TOTP was made with it.\n", path, args[0])
 			}
 			return err
 		},
 	}, &cobra.Command{
-		Use: "remove KEY-ID -o FILE", Short: "Remove a key that no live secret needs", Args: cobra.ExactArgs(1),
+		Use: "remove KEY-ID -o FILE", Short: "Remove a key (not checked: secrets and active TOTPs made with it can no longer be verified)", Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			err := keyring.Remove(path, args[0])
 			if err == nil {

@@ -53,7 +53,7 @@ Exit codes: 0 success, 1 failure (such as a failed check), 2 wrong use or invali
 		settings.Flags(command, false)
 	}
 	for _, command := range []*cobra.Command{root, daemon} {
-		command.Flags().BoolVar(&settings.allowVolatile, "allow-volatile", false, "start even if Redis can lose queued mails")
+		command.Flags().BoolVar(&settings.allowVolatile, "allow-volatile", false, "start even if Redis evicts keys, or has no append-only file")
 	}
 	root.AddCommand(daemon, devCommand(stdout, stderr), check, keyringCommand(stdout))
 	return cli.Run(ctx, root, args, stdout, stderr, func(err error) int {

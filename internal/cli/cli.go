@@ -79,7 +79,7 @@ func (s *Settings) Flags(command *cobra.Command, persistent bool) {
 		flags = command.PersistentFlags()
 	}
 	flags.StringVar(&s.File, "config", "", "settings `FILE` (YAML); see deploy/config.example.yaml")
-	flags.StringVar(&s.Redis, "redis", "", "Redis `URL`; overrides settings file and environment (default: redis://127.0.0.1:6379)")
+	flags.StringVar(&s.Redis, "redis", "", "Redis `URL`; overrides settings file and SECUREMAIL_REDIS_URL (default: redis://127.0.0.1:6379)")
 }
 
 // Load reads the settings. flags holds further settings that were given as flags, by name; an empty one is not set. The
