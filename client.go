@@ -26,6 +26,8 @@ type Client struct {
 	lives      tasks.Lives
 	ring       *keyring.File // nil for a client that only sends
 	now        func() time.Time
+
+	idempotencySecret []byte // empty for none
 }
 
 // NewClient returns a client over rdb. It does not connect. Deadlines of the contexts given to its methods reach the

@@ -69,11 +69,14 @@ func (h *fixture) mailed(kind tasks.Kind, to, purpose string, life ...time.Durat
 	h.must(err)
 	kid, key := ring.Active()
 	p := credential.Params{Kind: kind, ID: rand.Text(), Purpose: purpose, To: to, Seed: make([]byte, 32)}
+	if kind == tasks.Code {
+		p.Digits = 8
+	}
 	rand.Read(p.Seed)
 	secret, err := credential.Derive(key, p)
 	h.must(err)
 	now := time.Now()
-	m := record.Entry{ID: p.ID, Kind: kind, Purpose: purpose, Seed: p.Seed, KeyID: kid, CreatedAt: now, ExpiresAt: now.Add(time.Hour),
+	m := record.Entry{ID: p.ID, Kind: kind, Purpose: purpose, Digits: p.Digits, Seed: p.Seed, KeyID: kid, CreatedAt: now, ExpiresAt: now.Add(time.Hour),
 		Address: record.AddressTag(ring.Recipients(), p.ID, to)}
 	if kind == tasks.TOTP {
 		m.TOTP, err = credential.Seal(key, credential.Binding{Use: credential.UseTOTP, ID: p.ID, Purpose: purpose, To: to, KeyID: kid},
@@ -83,6 +86,7 @@ func (h *fixture) mailed(kind tasks.Kind, to, purpose string, life ...time.Durat
 	if len(life) > 0 {
 		m.ExpiresAt = now.Add(life[0])
 	}
+	m.Sign(key)
 	_, err = h.records.Open(h.Context(), m)
 	h.must(err)
 	return answer{tasks.Ref{ID: p.ID, Purpose: purpose, To: to}, secret.Display().Reveal()}

@@ -34,16 +34,20 @@ func TestKinds_EveryListKnowsEveryKind(t *testing.T) {
 		if info.Secret == "" || info.MaxLife < tasks.MinLife || info.Queue != tasks.Queue && info.Queue != tasks.QueueCodes {
 			missing("tasks/kind.go", nil)
 		}
-		if _, err := (tasks.Mail{Kind: kind, To: "alice@example.com"}).Task(tasks.DefaultLives(), time.Now()); err != nil {
+		if _, err := (tasks.Mail{Kind: kind, To: "alice@example.com"}).Task(tasks.Making{Lives: tasks.DefaultLives(), Now: time.Now()}); err != nil {
 			missing("tasks.Mail", err)
 		}
-		cred, err := credential.Derive(make([]byte, 32), credential.Params{Kind: kind, ID: "id", Purpose: "p", To: "t", Seed: make([]byte, tasks.SeedSize)})
+		digits := 0
+		if kind == tasks.Code {
+			digits = 8
+		}
+		cred, err := credential.Derive(make([]byte, 32), credential.Params{Kind: kind, ID: "id", Purpose: "p", To: "t", Seed: make([]byte, tasks.SeedSize), Digits: digits})
 		if err != nil {
 			missing("credential.Derive", err)
 		} else if kind != tasks.TOTP && !cred.Match(cred.Display().Reveal()) {
 			missing("credential.Normalize", nil)
 		}
-		sample, err := message.Sample(message.Sender{Address: address}, mailaddr.Address{}, "Example", kind, time.Hour, 8)
+		sample, err := message.Sample(message.Sender{Address: address}, mailaddr.Address{}, "Example", kind, time.Hour)
 		if err == nil {
 			_, err = message.Compose(sample)
 		}

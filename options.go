@@ -38,6 +38,19 @@ func WithMaxLife(kind tasks.Kind, life time.Duration) Option {
 	}
 }
 
+// WithIdempotencySecret makes ids of idempotency keys that nobody without the secret can compute. Use it where others can guess
+// the keys, such as the numbers of orders. Give every process of an application the same secret, of 16 to 512 bytes: with
+// another secret, a key makes another mail.
+func WithIdempotencySecret(secret string) Option {
+	return func(c *Client) error {
+		if len(secret) < 16 || len(secret) > 512 {
+			return fmt.Errorf("securemail: WithIdempotencySecret: it has %d bytes, want 16 to 512", len(secret))
+		}
+		c.idempotencySecret = []byte(secret)
+		return nil
+	}
+}
+
 // WithReplicas makes Send and Resend return only when n replicas of Redis have the task too, so that a failover to one
 // of them does not lose it. They try three times, wait for up to wait each time (1 ms to 2 s), and fail if there are
 // fewer replicas by then. After a failure the mail may still be queued: call Send again with the

@@ -14,7 +14,7 @@ import (
 // while this resend is queued returns nil too, and queues nothing more.
 //
 // Errors: [tasks.ErrStillSending] where the mail has not ended; [tasks.ErrRejected] where the secret cannot be verified any
-// more, so send a new mail instead; [tasks.ErrNotFound]. After any other error (Redis unavailable) calling again is safe.
+// more, or for less than a fifth of its life, so send a new mail instead; [tasks.ErrNotFound]. After any other error (Redis unavailable) calling again is safe.
 func (c *Client) Resend(ctx context.Context, id string) error {
 	if !tasks.ValidID(id) {
 		return tasks.ErrNotFound
@@ -31,7 +31,7 @@ func (c *Client) Resend(ctx context.Context, id string) error {
 	}
 	n := kept.Resends + 1
 	switch {
-	case len(kept.Sealed) == 0:
+	case len(kept.Sealed) == 0 || c.now().After(tasks.UsefulUntil(kept.CreatedAt, kept.ExpiresAt)):
 		return fmt.Errorf("the mail cannot be sent again: %w", tasks.ErrRejected)
 	case kept.State == tasks.Queued:
 		n = kept.Resends // a repeated call: the task is in the queue, unless it was lost with the process
@@ -39,8 +39,29 @@ func (c *Client) Resend(ctx context.Context, id string) error {
 		return tasks.ErrStillSending
 	}
 	// The task comes first. Whatever happens after it, a worker gives the sending its outcome.
-	if err := c.queue.Enqueue(ctx, tasks.Task{ID: id, Resends: n, Mail: tasks.Mail{Kind: kept.Kind}}); err != nil {
+	t := tasks.Task{ID: id, Resends: n, Version: kept.Version, Mail: tasks.Mail{Kind: kept.Kind}}
+	if err := c.enqueueAgain(ctx, t); err != nil {
 		return err
 	}
 	return c.records.Resend(ctx, id, n)
+}
+
+// enqueueAgain queues t, also where asynq still has an earlier task of this id that has finished.
+func (c *Client) enqueueAgain(ctx context.Context, t tasks.Task) error {
+	conflict, err := c.queue.Enqueue(ctx, t)
+	if err != nil || !conflict {
+		return err
+	}
+	there, err := c.queue.Lookup(t.AsynqID())
+	if err != nil && !errors.Is(err, tasks.ErrNotFound) {
+		return err
+	}
+	if err == nil && !there.Finished {
+		return nil
+	}
+	if err := c.queue.Remove(ctx, t); err != nil {
+		return err
+	}
+	_, err = c.queue.Enqueue(ctx, t)
+	return err
 }

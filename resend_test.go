@@ -43,9 +43,11 @@ func (h *fixture) open(taskID string) (tasks.Task, *record.Attempt, error) {
 	}
 	sealed, err := credential.Seal(key, credential.Binding{Use: credential.UseMail, ID: task.ID, Purpose: task.Mail.Purpose, KeyID: kid}, payload)
 	h.must(err)
-	a, err := h.records.Open(h.Context(), record.Entry{ID: task.ID, Kind: task.Mail.Kind, Purpose: task.Mail.Purpose, Seed: task.Seed, KeyID: kid,
-		CreatedAt: task.CreatedAt, ExpiresAt: task.ExpiresAt, Address: record.AddressTag(ring.Recipients(), task.ID, task.Mail.To),
-		Sealed: sealed, Resends: n})
+	m := record.Entry{ID: task.ID, Kind: task.Mail.Kind, Purpose: task.Mail.Purpose, Digits: task.Mail.Digits, Bound: len(task.Session) > 0, Seed: task.Seed,
+		KeyID: kid, CreatedAt: task.CreatedAt, ExpiresAt: task.ExpiresAt, Address: record.AddressTag(ring.Recipients(), task.ID, task.Mail.To),
+		Fingerprint: task.Fingerprint, Sealed: sealed, Resends: n}
+	m.Sign(key)
+	a, err := h.records.Open(h.Context(), m)
 	return task, a, err
 }
 
@@ -65,7 +67,7 @@ func (h *fixture) secretOf(task tasks.Task, a *record.Attempt) string {
 	h.must(err)
 	key, _ := ring.Key(a.KeyID)
 	secret, err := credential.Derive(key, credential.Params{Kind: task.Mail.Kind, ID: task.ID, Purpose: task.Mail.Purpose,
-		To: task.Mail.To, Seed: a.Seed, Digits: a.Digits})
+		To: task.Mail.To, Seed: a.Seed, Digits: a.Digits, Session: task.Session})
 	h.must(err)
 	return secret.Display().Reveal()
 }
@@ -137,7 +139,7 @@ func TestResend_IsOneInParallel(t *testing.T) {
 	var ids []string
 	for _, task := range queued {
 		ids = append(ids, task.ID)
-		if strings.Contains(task.ID, ".") && string(task.Payload) != `{"v":1,"id":"`+answer.ID+`","resend":1}` {
+		if strings.Contains(task.ID, ".") && string(task.Payload) != `{"v":2,"id":"`+answer.ID+`","resend":1}` {
 			t.Errorf("a resend carries %s", task.Payload)
 		}
 	}

@@ -36,6 +36,7 @@ func (c *Client) revokeQueued(ctx context.Context, id string) error {
 	m := record.Entry{ID: id, CreatedAt: now, ExpiresAt: now} // of a task that cannot be read
 	if !w.Invalid {
 		m.Kind, m.Purpose, m.CreatedAt, m.ExpiresAt = w.Task.Mail.Kind, w.Task.Mail.Purpose, w.Task.CreatedAt, w.Task.ExpiresAt
+		m.Fingerprint, m.ClientRef = w.Task.Fingerprint, w.Task.Mail.ClientRef
 	}
 	return c.records.RevokeUnopened(ctx, m)
 }

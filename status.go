@@ -40,7 +40,8 @@ func (c *Client) queuedStatus(id string) (tasks.Status, error) {
 	if err != nil {
 		return tasks.Status{}, err
 	}
-	return tasks.Status{ID: id, State: tasks.Queued, Credential: tasks.CredentialNew, NextTry: w.NextRun}, nil
+	return tasks.Status{ID: id, Reference: tasks.Reference(id), ClientRef: w.Task.Mail.ClientRef, State: tasks.Queued, Credential: tasks.CredentialNew,
+		NextTry: w.NextRun}, nil
 }
 
 // Wait waits until the mail has ended and returns its status. On an error it returns the last status that it saw.

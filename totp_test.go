@@ -2,6 +2,7 @@ package securemail_test
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"os/exec"
@@ -141,13 +142,50 @@ func TestVerify_LocksAnActiveTOTPAfterAHundredWrongAnswers(t *testing.T) {
 	if got := h.credential(a.ID); got != tasks.CredentialLocked {
 		t.Errorf("got %s, want locked", got)
 	}
-	fields := h.redis.HGetAll(t.Context(), "securemail:{"+a.ID+"}").Val()
-	if _, kept := fields["totp"]; kept || h.redis.TTL(t.Context(), "securemail:{"+a.ID+"}").Val() <= 0 {
-		t.Errorf("a locked TOTP keeps its secret (%v), or its record has no end", kept)
+}
+
+// TestUnlock_MakesALockedTOTPActive: who knew the address could destroy a person's authenticator by a hundred wrong answers.
+func TestUnlock_MakesALockedTOTPActive(t *testing.T) {
+	h := newFixture(t)
+	freshStep()
+	a, pending := h.mailed(tasks.TOTP, alice, "sign-in"), h.mailed(tasks.TOTP, alice, "enrol")
+	app := authenticator{t, a.Typed}
+	if got := h.verify(a, app.code(-1)); got != "right" {
+		t.Fatalf("got %s, want right", got)
+	}
+	key := "securemail:{" + a.ID + "}"
+	h.must(h.redis.HSet(t.Context(), key, "misses", 99).Err())
+	if got := h.verify(a, "000000"); got != "wrong, 0 left" {
+		t.Fatalf("got %s, want wrong", got)
+	}
+	for left := 4; left >= 0; left-- {
+		h.verify(pending, "x")
+	}
+	if fields := h.redis.HGetAll(t.Context(), key).Val(); fields["totp"] == "" || h.redis.TTL(t.Context(), key).Val() >= 0 {
+		t.Error("a locked TOTP that was active has no secret, or an end")
+	}
+	if err := h.client.Unlock(t.Context(), "bob@example.com", a.ID); !errors.Is(err, tasks.ErrRejected) {
+		t.Errorf("another address: got %v, want ErrRejected", err)
+	}
+	for range 2 { // calling again is safe
+		h.must(h.client.Unlock(t.Context(), alice, a.ID, pending.ID))
+	}
+	if got := h.verify(a, app.code(0)); got != "right" {
+		t.Errorf("after Unlock: got %s, want right", got)
+	}
+	if got := h.credential(pending.ID); got != tasks.CredentialLocked {
+		t.Errorf("a TOTP that was never active: got %s, want locked", got)
+	}
+	// Revoke ends a locked one, secret and all.
+	h.must(h.redis.HSet(t.Context(), key, "misses", 99).Err())
+	h.verify(a, "000000")
+	h.must(h.client.Revoke(t.Context(), a.ID))
+	if fields := h.redis.HGetAll(t.Context(), key).Val(); fields["cred"] != "revoked" || fields["totp"] != "" || h.redis.TTL(t.Context(), key).Val() <= 0 {
+		t.Errorf("after Revoke: %s, with a secret: %v", fields["cred"], fields["totp"] != "")
 	}
 }
 
-func TestExport_ReturnsTheSecretOnce(t *testing.T) {
+func TestExport_CanBeRepeated(t *testing.T) {
 	h := newFixture(t)
 	freshStep()
 	a := h.mailed(tasks.TOTP, alice, "sign-in")
@@ -174,14 +212,22 @@ func TestExport_ReturnsTheSecretOnce(t *testing.T) {
 	if text := fmt.Sprintf("%v %+v %#v", e, e, e); strings.Contains(text, e.Secret) {
 		t.Error("an exported secret prints")
 	}
+	// A reply that was lost loses no secret: it can be exported again, for 10 minutes.
+	if again, got := export(a.ID, "sign-in", alice); got != "right" || again != e {
+		t.Errorf("a second time: got %s, want the same", got)
+	}
+	if life := h.redis.PTTL(t.Context(), "securemail:{"+a.ID+"}:export").Val(); life <= 9*time.Minute || life > 10*time.Minute {
+		t.Errorf("the secret stays for %v, want 10 minutes", life)
+	}
+	h.must(h.redis.Del(t.Context(), "securemail:{"+a.ID+"}:export").Err())
 	if _, got := export(a.ID, "sign-in", alice); got != "rejected" {
-		t.Errorf("a second time: got %s, want rejected", got)
+		t.Errorf("after that: got %s, want rejected", got)
 	}
 	if got := h.verify(a, app.code(1)); got != "rejected" {
 		t.Errorf("a code after the export: got %s, want rejected", got)
 	}
 	if got := h.credential(a.ID); got != tasks.CredentialExported {
-		t.Errorf("got %s, want used", got)
+		t.Errorf("got %s, want exported", got)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"errors"
 	"fmt"
+	"time"
 
 	"example.com/securemail/internal/credential"
 	"example.com/securemail/internal/keyring"
@@ -23,12 +24,15 @@ import (
 // that purpose, and 60 over all purposes block all. TOTPs have a count of their own: 20 for one purpose. An answer that is
 // blocked is rejected, until older wrong answers are 24 hours old or [Client.Unlock] is called.
 //
+// If the mail had a session, ref needs the same one. Without one the answer is rejected; with another one it is wrong. If a
+// right answer may be repeated because a reply was lost, give ref an Attempt.
+//
 // When ctx ends, Verify may run up to 5 seconds longer. An answer that it has compared is counted, and it returns the
 // result. Otherwise it counts nothing and returns an error.
 //
 // Errors: a [*tasks.WrongError] for a wrong answer, which was counted; [tasks.ErrRejected] where there is nothing valid
-// to compare with; [tasks.ErrInvalid] where To or Purpose could not be those of any mail; [tasks.ErrKeyRing]. After any
-// other error (Redis unavailable) the answer may have been counted.
+// to compare with; [tasks.ErrInvalid] where To, Purpose or Session could not be those of any mail; [tasks.ErrKeyRing]. After
+// any other error (Redis unavailable) the answer may have been counted.
 func (c *Client) Verify(ctx context.Context, ref tasks.Ref, typed string) error {
 	ring, err := c.keyRing()
 	if err != nil {
@@ -41,15 +45,22 @@ func (c *Client) Verify(ctx context.Context, ref tasks.Ref, typed string) error 
 	if err != nil {
 		return err
 	}
-	answer, err := c.records.BeginVerify(ctx, ref.ID, key, ref.Purpose)
+	token := ""
+	if ref.Attempt != "" {
+		token = record.AttemptToken(ring.Recipients(), ref, typed)
+	}
+	answer, err := c.records.BeginVerify(ctx, ref.ID, key, ref.Purpose, token)
+	if errors.Is(err, record.ErrBroken) {
+		return errForged
+	}
 	if err != nil {
 		return fmt.Errorf("check the answer: %w", err)
 	}
-	result, step, err := c.compare(ring, answer, ref, typed)
+	result, err := c.compare(ring, answer, ref, typed)
 	if err != nil {
 		return err
 	}
-	outcome, err := c.records.FinishVerify(ctx, answer, result, step)
+	outcome, err := c.records.FinishVerify(ctx, answer, result.comparison, result.matches, result.step)
 	switch {
 	case err != nil:
 		return fmt.Errorf("check the answer: %w", err)
@@ -57,40 +68,83 @@ func (c *Client) Verify(ctx context.Context, ref tasks.Ref, typed string) error 
 		return nil
 	case outcome.Wrong:
 		return &tasks.WrongError{TriesLeft: outcome.TriesLeft}
+	case result.forged:
+		return errForged
 	}
 	return tasks.ErrRejected
 }
 
+// errForged is for the operator: to people, it is ErrRejected as any other.
+var errForged = fmt.Errorf("%w. An operator has to look: the record in Redis was changed by something else than this system, or is of another version of it",
+	tasks.ErrRejected)
+
+// compared is the result of comparing one answer.
+type compared struct {
+	comparison record.Comparison
+	matches    bool  // the answer is the secret's, though it may be too late to be right
+	step       int64 // of a right TOTP code
+	forged     bool  // the record's MAC is wrong
+}
+
 // compare derives the secret and compares. Where there is none to compare with, it does the same work over a dummy.
-func (c *Client) compare(ring *keyring.Ring, a *record.Answer, ref tasks.Ref, typed string) (result record.Comparison, step int64, err error) {
+func (c *Client) compare(ring *keyring.Ring, a *record.Answer, ref tasks.Ref, typed string) (result compared, err error) {
 	_, key := ring.Active()
-	p := credential.Params{Kind: tasks.Code, ID: ref.ID, Purpose: ref.Purpose, To: ref.To, Seed: make([]byte, tasks.SeedSize)}
-	if a.Live {
+	p := credential.Params{Kind: tasks.Code, ID: ref.ID, Purpose: ref.Purpose, To: ref.To, Seed: make([]byte, tasks.SeedSize), Digits: 8}
+	// Of a secret that was used up, only the one attempt that did it has anything to hear.
+	asked := a.Live || a.Verified && ref.Attempt != ""
+	if asked {
 		if key, err = c.keyOf(a); err != nil {
-			return "", 0, err
+			return result, err
 		}
-		p.Kind, p.Seed, p.Digits = a.Kind, a.Seed, a.Digits
 	}
-	asked := isOf(ring, a, ref) && !a.Limited
+	authentic := a.Authentic(key)
+	result.forged = asked && !authentic
+	asked = asked && authentic && isTo(ring, a, ref) && a.Purpose == ref.Purpose && !a.Limited && (!a.Bound || ref.Session != "")
+	if asked {
+		p.Kind, p.Seed, p.Digits = a.Kind, a.Seed, a.Digits
+		if a.Bound {
+			p.Session = tasks.SessionHash(ref.Session)
+		}
+	}
 	secret, err := credential.Derive(key, p)
 	if err != nil {
-		return "", 0, fmt.Errorf("check the answer: %w", err)
+		return result, fmt.Errorf("check the answer: %w", err)
 	}
 	matches := secret.Match(typed)
-	if asked && p.Kind == tasks.TOTP {
-		shared, err := unsealTOTP(key, a, ref)
-		if err != nil {
-			return "", 0, err
-		}
-		step, matches = credential.MatchTOTP(shared, typed, c.now())
-	}
 	switch {
 	case !asked:
-		return record.NotCompared, 0, nil
+		result.comparison = record.NotCompared
+		return result, nil
+	case p.Kind == tasks.TOTP:
+		return c.compareTOTP(key, a, ref, typed)
+	case !a.Live: // the script says yes only to the attempt that was right before
+		result.comparison, result.matches = record.NotCompared, matches
 	case matches:
-		return record.Right, step, nil
+		result.comparison, result.matches = record.Right, true
+	default:
+		result.comparison = record.Wrong
 	}
-	return record.Wrong, 0, nil
+	return result, nil
+}
+
+// compareTOTP compares typed with the codes of the authenticator. A code that has become too old since is still the code of
+// the attempt that used it.
+func (c *Client) compareTOTP(key []byte, a *record.Answer, ref tasks.Ref, typed string) (result compared, err error) {
+	shared, err := unsealTOTP(key, a.TOTP, a.KeyID, ref)
+	if err != nil {
+		return result, err
+	}
+	now := c.now()
+	if result.step, result.matches = credential.MatchTOTP(shared, typed, now); result.matches {
+		result.comparison = record.Right
+		return result, nil
+	}
+	result.comparison = record.Wrong
+	for back := time.Minute; back <= record.ReplayTime && ref.Attempt != ""; back += time.Minute {
+		_, old := credential.MatchTOTP(shared, typed, now.Add(-back))
+		result.matches = result.matches || old
+	}
+	return result, nil
 }
 
 // keyOf returns the ring key that the credential was made with.
@@ -102,17 +156,16 @@ func (c *Client) keyOf(a *record.Answer) ([]byte, error) {
 	return key, nil
 }
 
-// isOf reports whether the record is of a credential that can be verified, and was mailed to the address and for the
-// purpose of ref.
-func isOf(ring *keyring.Ring, a *record.Answer, ref tasks.Ref) bool {
+// isTo reports whether the record is of a secret that was mailed to the address of ref.
+func isTo(ring *keyring.Ring, a *record.Answer, ref tasks.Ref) bool {
 	tag := record.AddressTag(ring.Recipients(), ref.ID, ref.To)
-	return hmac.Equal([]byte(tag), []byte(a.Address)) && a.Purpose == ref.Purpose && a.Live
+	return hmac.Equal([]byte(tag), []byte(a.Address))
 }
 
 // unsealTOTP opens the shared secret that the record keeps.
-func unsealTOTP(key []byte, a *record.Answer, ref tasks.Ref) ([]byte, error) {
-	binding := credential.Binding{Use: credential.UseTOTP, ID: ref.ID, Purpose: ref.Purpose, To: ref.To, KeyID: a.KeyID}
-	shared, err := credential.Unseal(key, binding, a.TOTP)
+func unsealTOTP(key, sealed []byte, keyID string, ref tasks.Ref) ([]byte, error) {
+	binding := credential.Binding{Use: credential.UseTOTP, ID: ref.ID, Purpose: ref.Purpose, To: ref.To, KeyID: keyID}
+	shared, err := credential.Unseal(key, binding, sealed)
 	if errors.Is(err, credential.ErrSealed) {
 		return nil, fmt.Errorf("the TOTP secret in Redis was changed, or is another record's: %w", err)
 	}

@@ -127,12 +127,12 @@ func TestVerify_RejectsATaskRewrittenToAnotherAddress(t *testing.T) {
 	if got := resultOf(check(h.client, t.Context(), stolen)); got != "rejected" {
 		t.Errorf("got %s, want rejected", got)
 	}
-	// The same holds with a tag of the expected address, which only the key ring can make.
+	// The same holds with a tag of the expected address, which only the key ring can make: the record's MAC has another.
 	ring, err := keyring.Load(h.ring)
 	h.must(err)
 	h.must(h.rdb.HSet(t.Context(), "securemail:{"+stolen.ID+"}", "to", addressTag(ring, stolen)).Err())
-	if got := resultOf(check(h.client, t.Context(), stolen)); got != "wrong, 4 left" {
-		t.Errorf("with the tag of the expected address: got %s, want wrong", got)
+	if got := resultOf(check(h.client, t.Context(), stolen)); !strings.HasPrefix(got, "rejected") {
+		t.Errorf("with the tag of the expected address: got %s, want rejected", got)
 	}
 }
 

@@ -34,11 +34,11 @@ func TestACL_DeniesWhatTheUsersDoNotNeed(t *testing.T) {
 		"MIGRATE 127.0.0.1 1 x 0 1", "SWAPDB 0 1", "PUBLISH asynq:cancel 1", "SUBSCRIBE other", "PSUBSCRIBE *", "GET other", "SET other 1", "DEL other",
 		"HGETALL other", "RENAME " + record + " securemail:{2}", "COPY " + record + " securemail:{2}"}
 	producer := []string{"INFO", "RPOPLPUSH " + pending + " asynq:{secure-mail}:active", "LRANGE " + pending + " 0 -1", "RPOP " + pending, "LLEN " + pending,
-		"DEL " + pending, "DEL " + task, "HGETALL " + task, "EXPIRE " + task + " 1", "ZRANGE asynq:{secure-mail}:retry 0 -1",
+		"DEL " + pending, "HGETALL " + task, "EXPIRE " + task + " 1", "ZRANGE asynq:{secure-mail}:retry 0 -1",
 		"ZRANGEBYSCORE asynq:{secure-mail}:lease 0 1", "ZREM asynq:{secure-mail}:retry 1", "HVALS asynq:workers:{x}", "SMEMBERS asynq:queues",
 		"SUBSCRIBE asynq:cancel", "SET " + record + ":mail 1"}
 	sender := []string{"HMGET " + task + " msg", "HGETALL " + record, "HMGET " + record + " seed", "GET " + record + ":mail", "HSET " + record + " state x",
-		"DEL " + record, "ZSCORE asynq:{secure-mail}:retry 1", "GET asynq:servers:{x}", "HSET asynq:{other}:t:1 msg x", "LPUSH asynq:{other}:pending 1"}
+		"DEL " + record, "DEL " + task, "SET " + record + " x", "ZREM asynq:{secure-mail}:archived 1", "ZSCORE asynq:{secure-mail}:retry 1", "GET asynq:servers:{x}", "HSET asynq:{other}:t:1 msg x", "LPUSH asynq:{other}:pending 1"}
 	for user, forbidden := range map[string][]string{
 		testserver.Worker:   nobody,
 		testserver.Producer: append(nobody, producer...),
@@ -84,9 +84,12 @@ func TestACL_LetsASenderOnlySend(t *testing.T) {
 	}
 	for _, kind := range []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP} {
 		for range 2 {
-			if _, err := client.Send(t.Context(), tasks.Mail{Kind: kind, To: "alice@example.com", IdempotencyKey: "1"}); err != nil {
+			if _, err := client.Send(t.Context(), tasks.Mail{Kind: kind, To: "alice@example.com", IdempotencyKey: string(kind)}); err != nil {
 				t.Errorf("%s: %v", kind, err)
 			}
+		}
+		if _, err := client.Send(t.Context(), tasks.Mail{Kind: kind, To: "bob@example.com", IdempotencyKey: string(kind)}); !errors.Is(err, tasks.ErrKeyReused) {
+			t.Errorf("another mail with the same key: got %v, want ErrKeyReused", err)
 		}
 	}
 	if n := server.Client.LLen(t.Context(), "asynq:{"+tasks.Queue+"}:pending").Val(); n != 2 {

@@ -10,6 +10,9 @@ var (
 	// fix it, and holds no address.
 	ErrInvalid = errors.New("invalid mail")
 
+	// ErrKeyReused is returned by Send where another mail has the idempotency key: its recipient, kind, purpose or another
+	// field differs. Nothing was sent. Use one key for one mail.
+	ErrKeyReused = errors.New("another mail has this idempotency key; use a new key for each mail")
 	// ErrNewer is returned for a task that a newer version of this package wrote. Leave it for a newer worker.
 	ErrNewer = errors.New("the task is of a newer version")
 

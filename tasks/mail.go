@@ -23,6 +23,13 @@ type Mail struct {
 	// Purpose is what the secret is for, such as "sign-in": 1 to 64 of a-z, 0-9, dot, underscore and hyphen. It is
 	// part of what is checked, so that a secret mailed for one purpose does not pass for another. Empty means "default".
 	Purpose string
+	// Digits is how many digits a code has: 6 or 8. Zero means 8. Only a code has them.
+	Digits int
+	// Session is what only the browser session has that asks for the mail: 16 to 512 bytes, such as the value of a random
+	// cookie. An answer is then right only together with the same [Ref.Session]. The task carries a hash of it; the value is
+	// stored nowhere. It protects a person whose code somebody else got hold of. It does not help where the stranger's own
+	// session asked for the code, and the person reads it out to them. Only keys and codes take one.
+	Session string
 	// Account labels the entry in the authenticator (TOTP only): at most 128 characters, no colon. Empty means the
 	// address.
 	Account string
@@ -37,20 +44,33 @@ type Mail struct {
 	// Vars are values for the template: at most 16; names of a-z, 0-9 and underscore up to 32 characters, values up to
 	// 256 characters without line breaks. The built-in templates know "name", which they greet the recipient with.
 	Vars map[string]string
-	// IdempotencyKey makes repeated calls one mail: the same key with the same kind, recipient and purpose gives the
-	// same id for as long as the mail's record lives (seven days past its expiry, unless the workers' record_retention
-	// says otherwise). 1 to 128 printable ASCII characters without spaces. The id is a hash of
-	// the four, so use a key that others cannot guess, such as a random one kept in the session. Empty: every call is
-	// a mail of its own, with a random id.
+	// ClientRef is the application's own name for the mail, such as an order's number: up to 64 printable ASCII characters.
+	// [Status] has it; the recipient does not see it.
+	ClientRef string
+	// Brand and Link are not available yet: they have to be empty.
+	Brand, Link string
+	// IdempotencyKey makes repeated calls one mail: the same key gives the same id, for as long as the mail's record lives
+	// (seven days past its expiry, unless the workers' record_retention says otherwise). Once the record is gone, the key
+	// makes a new mail under the same id. A call with the same key and any other field changed, but for Origin, is
+	// [ErrKeyReused]. 1 to 128 printable ASCII characters without spaces. The id is a hash of the key: use one that others
+	// cannot guess, or give the client an idempotency secret. Empty: every call is a mail of its own, with a random id.
 	IdempotencyKey string
 }
+
+// String leaves out the address and the session.
+func (m Mail) String() string { return string(m.Kind) + " mail for " + m.Purpose }
+
+// GoString is String, so that %#v shows no more.
+func (m Mail) GoString() string { return m.String() }
 
 // Origin is where a request came from, as the application saw it. The mail shows it, so that a recipient can tell their
 // own request from somebody else's.
 type Origin struct {
-	IP    string    `json:"ip,omitempty"`    // IPv4 or IPv6
-	Agent string    `json:"agent,omitempty"` // browser or program, at most 256 characters
-	At    time.Time `json:"at,omitzero"`     // when it came; zero, or later than Send, means the time of Send
+	IP       string    `json:"ip,omitempty"`        // IPv4 or IPv6, without a zone
+	Agent    string    `json:"agent,omitempty"`     // browser or program, at most 256 characters
+	Place    string    `json:"place,omitempty"`     // where the IP address is, such as "Berlin", at most 64 characters
+	TimeZone string    `json:"time_zone,omitempty"` // of the person, as in the IANA database: "Europe/Berlin"
+	At       time.Time `json:"at,omitzero"`         // when it came; zero, or later than Send, means the time of Send
 }
 
 const (
@@ -63,6 +83,8 @@ var (
 	localePattern  = regexp.MustCompile(`^[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8}){0,4}$`)
 	varPattern     = regexp.MustCompile(`^[a-z][a-z0-9_]{0,31}$`)
 	idemPattern    = regexp.MustCompile(`^[!-~]{1,128}$`)
+	refPattern     = regexp.MustCompile(`^[ -~]{0,64}$`)
+	zonePattern    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_+-]{0,31}(/[A-Za-z0-9_+-]{1,31}){0,2}$`)
 )
 
 // Validate reports everything that is wrong with m at once, as one error that is [ErrInvalid], or nil.
@@ -92,18 +114,8 @@ func (m Mail) canonical(lives Lives) (Mail, error) {
 	if !purposePattern.MatchString(m.Purpose) {
 		wrong("purpose", purposeForm)
 	}
-	if m.Kind != TOTP && m.Account != "" {
-		wrong("account", "only a totp mail has an account name")
-	}
-	if m.Kind == TOTP && m.Account == "" {
-		m.Account = m.To
-	}
-	if strings.Contains(m.Account, ":") || strings.TrimSpace(m.Account) != m.Account {
-		wrong("account", "an authenticator takes no colon in it, and no space at its ends")
-	}
-	if err := checkText(m.Account, 128); err != nil {
-		wrong("account", "%v (where none is given, it is the address)", err)
-	}
+	errs = append(errs, m.secretFields()...)
+	errs = append(errs, m.accountName()...)
 	if m.Locale != "" && !localePattern.MatchString(m.Locale) {
 		wrong("locale", "use a language tag such as en or pt-BR")
 	}
@@ -121,6 +133,15 @@ func (m Mail) canonical(lives Lives) (Mail, error) {
 	if m.IdempotencyKey != "" && !idemPattern.MatchString(m.IdempotencyKey) {
 		wrong("idempotency_key", "use 1 to 128 printable ASCII characters without spaces")
 	}
+	if !refPattern.MatchString(m.ClientRef) {
+		wrong("client_ref", "use up to 64 printable ASCII characters")
+	}
+	if m.Brand != "" {
+		wrong("brand", "brands are not available yet; leave it empty")
+	}
+	if m.Link != "" {
+		wrong("link", "links are not available yet; leave it empty")
+	}
 	errs = append(errs, m.Origin.validate()...)
 	errs = append(errs, validateVars(m.Vars)...)
 	if len(errs) > 0 {
@@ -129,14 +150,68 @@ func (m Mail) canonical(lives Lives) (Mail, error) {
 	return m, nil
 }
 
+// secretFields checks what the secret depends on besides the kind, and fills in the digits of a code.
+func (m *Mail) secretFields() (errs []error) {
+	switch {
+	case m.Kind == Code && m.Digits == 0:
+		m.Digits = 8
+	case m.Kind == Code && m.Digits != 6 && m.Digits != 8:
+		errs = append(errs, errors.New("digits: a code has 6 or 8"))
+	case m.Kind != Code && m.Digits != 0:
+		errs = append(errs, errors.New("digits: only a code has a number of digits"))
+	}
+	if m.Session != "" {
+		if m.Kind == TOTP {
+			errs = append(errs, errors.New("session: an authenticator is used in every session, so a totp mail takes none"))
+		}
+		if err := checkSession(m.Session); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errs
+}
+
+func checkSession(session string) error {
+	if len(session) < 16 || len(session) > 512 {
+		return errors.New("session: use 16 to 512 bytes, such as the value of a random cookie")
+	}
+	return nil
+}
+
+// accountName checks the name of a TOTP's entry, and fills it in.
+func (m *Mail) accountName() (errs []error) {
+	if m.Kind != TOTP {
+		if m.Account != "" {
+			errs = append(errs, errors.New("account: only a totp mail has an account name"))
+		}
+		return errs
+	}
+	if m.Account == "" {
+		m.Account = m.To
+	}
+	if strings.Contains(m.Account, ":") || strings.TrimSpace(m.Account) != m.Account {
+		errs = append(errs, errors.New("account: an authenticator takes no colon in it, and no space at its ends"))
+	}
+	if err := checkText(m.Account, 128); err != nil {
+		errs = append(errs, fmt.Errorf("account: %w (where none is given, it is the address)", err))
+	}
+	return errs
+}
+
 func (o Origin) validate() (errs []error) {
 	if o.IP != "" {
-		if _, err := netip.ParseAddr(o.IP); err != nil {
-			errs = append(errs, errors.New("origin.ip: it is not an IP address"))
+		if ip, err := netip.ParseAddr(o.IP); err != nil || ip.Zone() != "" {
+			errs = append(errs, errors.New("origin.ip: it is not an IP address without a zone"))
 		}
 	}
 	if err := checkText(o.Agent, 256); err != nil {
 		errs = append(errs, fmt.Errorf("origin.agent: %w", err))
+	}
+	if err := checkText(o.Place, 64); err != nil {
+		errs = append(errs, fmt.Errorf("origin.place: %w", err))
+	}
+	if o.TimeZone != "" && !zonePattern.MatchString(o.TimeZone) {
+		errs = append(errs, errors.New("origin.time_zone: use a name of the IANA database, such as Europe/Berlin"))
 	}
 	if year := o.At.Year(); !o.At.IsZero() && (year < 2000 || year > 9999) {
 		errs = append(errs, errors.New("origin.at: the year is not between 2000 and 9999"))

@@ -13,8 +13,17 @@ type Receipt struct {
 	// ID names the mail. Keep it where only the person's own session finds it: whatever has the id can ask about the
 	// mail.
 	ID string
+	// Reference is the three letters that the mail shows, see [Reference].
+	Reference string
+	// Digits is how many digits the code has, 0 for the other kinds.
+	Digits int
 	// ExpiresAt is when the secret expires, UTC. A TOTP has to get its first right code before.
 	ExpiresAt time.Time
+	// Replayed reports that an earlier call with the same idempotency key has sent the mail, and this one sent nothing.
+	Replayed bool
+	// Credential is the state of the secret: new, or whatever became of the mail of the earlier call. If it is not new, live,
+	// pending or active, nobody can use the mail any more: send one with another key.
+	Credential CredentialState
 }
 
 // Ref says which secret an answer belongs to. Take all fields from the person's own session, never from the form.
@@ -22,16 +31,22 @@ type Ref struct {
 	ID      string
 	Purpose string // as in the [Mail]; empty means "default"
 	To      string // as in the [Mail]
+	// Session is as in the [Mail]. A secret without a session ignores it.
+	Session string
+	// Attempt is a random value that the form has for one post, of up to 128 bytes. If the answer to a right one was lost on
+	// its way to the application, the same Attempt with the same answer is right again for 2 minutes. A wrong answer that is
+	// repeated with the same Attempt counts once. Empty: every call is an attempt of its own.
+	Attempt string
 }
 
-// String leaves out the address.
+// String leaves out the address and the session.
 func (r Ref) String() string { return "mail " + r.ID }
 
 // GoString is String, so that %#v shows no more.
 func (r Ref) GoString() string { return r.String() }
 
-// Canonical returns r in the form that records use. It does not look for the mail. The error is [ErrInvalid] where To or
-// Purpose is not possible in any mail, or [ErrRejected] where the ID is not; its text holds no address.
+// Canonical returns r in the form that records use. It does not look for the mail. The error is [ErrInvalid] where To,
+// Purpose or Session is not possible in any mail, or Attempt is too long, or [ErrRejected] where the ID is not; its text holds no address.
 func (r Ref) Canonical() (Ref, error) {
 	to, err := mailaddr.Parse(r.To)
 	if err != nil {
@@ -44,11 +59,21 @@ func (r Ref) Canonical() (Ref, error) {
 	if !purposePattern.MatchString(r.Purpose) {
 		return r, fmt.Errorf("%w: purpose: %s", ErrInvalid, purposeForm)
 	}
+	if r.Session != "" {
+		if err := checkSession(r.Session); err != nil {
+			return r, fmt.Errorf("%w: %w", ErrInvalid, err)
+		}
+	}
+	if len(r.Attempt) > maxAttempt {
+		return r, fmt.Errorf("%w: attempt: it is longer than %d bytes", ErrInvalid, maxAttempt)
+	}
 	if !ValidID(r.ID) {
 		return r, ErrRejected
 	}
 	return r, nil
 }
+
+const maxAttempt = 128 // bytes
 
 var idPattern = regexp.MustCompile(`^[A-Za-z0-9_-]{16,64}$`)
 

@@ -60,6 +60,7 @@ const (
 	ReasonRedis       Reason = "redis"       // the record could not be read or written
 	ReasonKeyRing     Reason = "key-ring"    // the key ring lacks the key that the mail began with
 	ReasonMalformed   Reason = "malformed"   // the task is invalid
+	ReasonRecord      Reason = "record"      // somebody else has changed the record in Redis
 	ReasonNewer       Reason = "newer"       // the task is for a newer worker
 	ReasonLocked      Reason = "locked"      // another worker is sending the mail
 	ReasonRepeated    Reason = "repeated"    // the task came again after the mail had ended
@@ -70,14 +71,16 @@ const (
 // Reasons returns every [Reason].
 func Reasons() []Reason {
 	return []Reason{ReasonRecipient, ReasonLimited, ReasonLate, ReasonUsed, ReasonMisses, ReasonRevoked, ReasonNetwork, ReasonRelay,
-		ReasonCredentials, ReasonMessage, ReasonUnconfirmed, ReasonRedis, ReasonKeyRing, ReasonMalformed, ReasonNewer, ReasonLocked,
+		ReasonCredentials, ReasonMessage, ReasonUnconfirmed, ReasonRedis, ReasonKeyRing, ReasonMalformed, ReasonRecord, ReasonNewer, ReasonLocked,
 		ReasonRepeated, ReasonStopping, ReasonFault}
 }
 
 // Status is what is known of a mail. Times are UTC; a zero time means that it is not known or does not apply.
 type Status struct {
 	ID         string          `json:"id"`
-	Kind       Kind            `json:"kind,omitempty"` // empty while queued
+	Reference  string          `json:"reference"`            // see [Reference]
+	ClientRef  string          `json:"client_ref,omitempty"` // as in the [Mail]
+	Kind       Kind            `json:"kind,omitempty"`       // empty while queued
 	Purpose    string          `json:"purpose,omitempty"`
 	State      State           `json:"state"`
 	Credential CredentialState `json:"credential,omitempty"` // empty for a mail that ended before a worker made its secret

@@ -1,9 +1,9 @@
 package tasks
 
 import (
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
-	"encoding/base32"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -11,8 +11,6 @@ import (
 	"unicode/utf8"
 
 	"github.com/hibiken/asynq"
-
-	"example.com/securemail/internal/lp"
 )
 
 const (
@@ -26,8 +24,13 @@ const (
 	// SeedSize is how many bytes a seed has.
 	SeedSize = 32
 
-	version    = 1
+	// Version is the version of the tasks and records that this package writes, and the only one that it reads. A field
+	// that changes the secret, or who can verify it, raises it. One that an older worker may leave out does not.
+	Version = 2
+
 	maxPayload = 16 << 10
+	// maxResends bounds the number of a resend.
+	maxResends = 1_000_000
 )
 
 // How asynq treats a task.
@@ -41,12 +44,17 @@ const (
 	retention = time.Hour
 )
 
-// Task is what a worker reads from the queue: a [Mail] with its id and dates. A task that sends a mail again has an ID
-// and Resends alone: the rest is in the mail's record.
+// Task is what a worker reads from the queue: a [Mail] with its id and dates. A task that sends a mail again has an ID,
+// Resends and Version alone: the rest is in the mail's record.
 type Task struct {
 	ID      string
-	Resends int // how often the mail was sent before: 0 for the first sending
-	Mail    Mail
+	Resends int  // how often the mail was sent before: 0 for the first sending
+	Version int  // of a resend: that of the mail's record; 0 is this package's own
+	Mail    Mail // its Session and IdempotencyKey are empty
+	// Session is [SessionHash] of the mail's session, or empty.
+	Session []byte
+	// Fingerprint tells two mails with the same idempotency key apart: 16 bytes, or empty for a mail without such a key.
+	Fingerprint []byte
 	// CreatedAt and ExpiresAt bound the secret's life, UTC.
 	CreatedAt time.Time
 	ExpiresAt time.Time
@@ -62,11 +70,17 @@ type payload struct {
 	Kind      Kind              `json:"kind,omitempty"`
 	To        string            `json:"to,omitempty"`
 	Purpose   string            `json:"purpose,omitempty"`
+	Digits    int               `json:"digits,omitempty"`  // of a code; absent is 8
+	Session   []byte            `json:"session,omitempty"` // base64, as are the other bytes
 	Account   string            `json:"account,omitempty"`
 	Locale    string            `json:"locale,omitempty"`
+	Link      string            `json:"link,omitempty"`
+	Brand     string            `json:"brand,omitempty"`
+	ClientRef string            `json:"client_ref,omitempty"`
+	Print     []byte            `json:"fingerprint,omitempty"`
 	CreatedAt time.Time         `json:"created_at,omitzero"`
 	ExpiresAt time.Time         `json:"expires_at,omitzero"`
-	Seed      []byte            `json:"seed,omitempty"` // base64
+	Seed      []byte            `json:"seed,omitempty"`
 	Origin    Origin            `json:"context,omitzero"`
 	Vars      map[string]string `json:"vars,omitempty"`
 }
@@ -74,8 +88,9 @@ type payload struct {
 // NewTask returns m as a task for your own asynq client, and the mail's id. The task carries its options (task id, queue,
 // timeout, retention); enqueue it without adding any. The only error is [ErrInvalid]. Where your Enqueue fails and Redis
 // may have taken the task, enqueue the same task again: asynq.ErrTaskIDConflict then means that it was there already.
+// With an IdempotencyKey it can also mean that another mail has the key; securemail.Client.Send tells them apart.
 func NewTask(m Mail) (task *asynq.Task, id string, err error) {
-	t, err := m.Task(DefaultLives(), time.Now())
+	t, err := m.Task(Making{Lives: DefaultLives(), Now: time.Now()})
 	if err != nil {
 		return nil, "", err
 	}
@@ -83,21 +98,41 @@ func NewTask(m Mail) (task *asynq.Task, id string, err error) {
 	return task, t.ID, err
 }
 
-// Task returns m as a task, with an id (random, or made of IdempotencyKey) and a new seed. The secret's life starts at now,
-// and is no longer than lives allows for the kind. The error is [ErrInvalid].
-func (m Mail) Task(lives Lives, now time.Time) (Task, error) {
-	m, err := m.canonical(lives)
+// Making is what a task is made with besides its mail.
+type Making struct {
+	Lives  Lives
+	Now    time.Time // when the secret's life starts
+	Secret []byte    // the application's idempotency secret; empty for none
+}
+
+// Task returns m as a task, with an id (random, or made of IdempotencyKey) and a new seed. The error is [ErrInvalid].
+func (m Mail) Task(with Making) (Task, error) {
+	m, err := m.canonical(with.Lives)
 	if err != nil {
 		return Task{}, err
 	}
-	seed := make([]byte, SeedSize)
-	rand.Read(seed) // never fails (crypto/rand)
-	now = now.UTC().Truncate(time.Millisecond)
+	now := with.Now.UTC().Truncate(time.Millisecond)
 	if m.Origin.At.IsZero() || m.Origin.At.After(now) {
 		m.Origin.At = now
 	}
 	m.Origin.At = m.Origin.At.UTC().Truncate(time.Second)
-	return Task{ID: newID(m), Mail: m, CreatedAt: now, ExpiresAt: now.Add(m.ExpiresIn), Seed: seed}, nil
+	t := Task{ID: randomID(), CreatedAt: now, ExpiresAt: now.Add(m.ExpiresIn), Seed: make([]byte, SeedSize)}
+	rand.Read(t.Seed) // never fails (crypto/rand)
+	if m.Session != "" {
+		t.Session = SessionHash(m.Session)
+	}
+	if m.IdempotencyKey != "" {
+		t.ID, t.Fingerprint = keyedID(with.Secret, m.IdempotencyKey), m.fingerprint(with.Secret, t.Session)
+	}
+	m.Session, m.IdempotencyKey = "", ""
+	t.Mail = m
+	return t, nil
+}
+
+// UsefulUntil returns when a mail becomes too old to be sent: a secret that arrives with less than a fifth of its life left is
+// dead before a person has typed it.
+func UsefulUntil(created, expires time.Time) time.Time {
+	return expires.Add(-expires.Sub(created) / 5)
 }
 
 // AsynqID returns the id under which asynq knows the task: <id>, or <id>.<resends> for a mail that is sent again.
@@ -118,11 +153,12 @@ func (t Task) Queue() string {
 
 // Encode returns t as asynq carries it. The error is [ErrInvalid].
 func (t Task) Encode() (*asynq.Task, error) {
-	p := payload{Version: version, ID: t.ID, Resends: t.Resends}
+	p := payload{Version: cmp.Or(t.Version, Version), ID: t.ID, Resends: t.Resends}
 	if t.Resends == 0 {
 		m := t.Mail
-		p.Kind, p.To, p.Purpose, p.Account, p.Locale = m.Kind, m.To, m.Purpose, m.Account, m.Locale
-		p.CreatedAt, p.ExpiresAt, p.Seed, p.Origin, p.Vars = t.CreatedAt, t.ExpiresAt, t.Seed, m.Origin, m.Vars
+		p.Kind, p.To, p.Purpose, p.Digits, p.Session, p.Account, p.Locale = m.Kind, m.To, m.Purpose, m.Digits, t.Session, m.Account, m.Locale
+		p.ClientRef, p.Print, p.Origin, p.Vars = m.ClientRef, t.Fingerprint, m.Origin, m.Vars
+		p.CreatedAt, p.ExpiresAt, p.Seed = t.CreatedAt, t.ExpiresAt, t.Seed
 	}
 	body, err := json.Marshal(p)
 	if err != nil {
@@ -148,23 +184,38 @@ func ParseTask(taskType string, body []byte) (Task, error) {
 	if !ValidID(p.ID) {
 		return Task{}, fmt.Errorf("%w: id: use 16 to 64 of a-z, A-Z, 0-9, underscore and hyphen", ErrInvalid)
 	}
-	if p.Resends < 0 {
-		return Task{}, fmt.Errorf("%w: resend: it starts at 1", ErrInvalid)
+	if p.Resends < 0 || p.Resends > maxResends {
+		return Task{}, fmt.Errorf("%w: resend: it is 1 to %d", ErrInvalid, maxResends)
 	}
 	if p.Resends > 0 {
-		return Task{ID: p.ID, Resends: p.Resends}, nil
+		return Task{ID: p.ID, Resends: p.Resends, Version: p.Version}, nil
 	}
-	if len(p.Seed) != SeedSize {
+	return p.firstSending()
+}
+
+// firstSending reads a task that is not a resend.
+func (p payload) firstSending() (Task, error) {
+	switch {
+	case p.Brand != "" || p.Link != "":
+		// A mail without them would be another one than what was asked for.
+		return Task{}, fmt.Errorf("%w: this program knows no brands and links", ErrNewer)
+	case len(p.Seed) != SeedSize:
 		return Task{}, fmt.Errorf("%w: seed: it needs exactly %d bytes", ErrInvalid, SeedSize)
+	case len(p.Session) != 0 && len(p.Session) != sha256.Size:
+		return Task{}, fmt.Errorf("%w: session: it needs exactly %d bytes", ErrInvalid, sha256.Size)
+	case len(p.Session) != 0 && p.Kind == TOTP:
+		return Task{}, fmt.Errorf("%w: session: a totp mail takes none", ErrInvalid)
+	case len(p.Print) != 0 && len(p.Print) != fingerprintSize:
+		return Task{}, fmt.Errorf("%w: fingerprint: it needs exactly %d bytes", ErrInvalid, fingerprintSize)
 	}
 	// The longest life is a setting of the worker, which applies it to what is returned here. So any life passes.
 	life := p.ExpiresAt.Sub(p.CreatedAt)
-	m, err := Mail{Kind: p.Kind, To: p.To, Purpose: p.Purpose, Account: p.Account, Locale: p.Locale, ExpiresIn: life,
-		Origin: p.Origin, Vars: p.Vars}.canonical(anyLife(life))
+	m, err := Mail{Kind: p.Kind, To: p.To, Purpose: p.Purpose, Digits: p.Digits, Account: p.Account, Locale: p.Locale, ExpiresIn: life,
+		Origin: p.Origin, Vars: p.Vars, ClientRef: p.ClientRef}.canonical(anyLife(life))
 	if err != nil {
 		return Task{}, err
 	}
-	return Task{ID: p.ID, Mail: m, CreatedAt: p.CreatedAt.UTC(), ExpiresAt: p.ExpiresAt.UTC(), Seed: p.Seed}, nil
+	return Task{ID: p.ID, Mail: m, Session: p.Session, Fingerprint: p.Print, CreatedAt: p.CreatedAt.UTC(), ExpiresAt: p.ExpiresAt.UTC(), Seed: p.Seed}, nil
 }
 
 func anyLife(life time.Duration) Lives {
@@ -188,8 +239,11 @@ func decode(body []byte) (payload, error) {
 	if err != nil && json.Unmarshal(body, &v) != nil || !utf8.Valid(body) || v.Version < 1 {
 		return payload{}, fmt.Errorf("%w: the payload is not a JSON object with a version v", ErrInvalid)
 	}
-	if v.Version > version {
-		return payload{}, fmt.Errorf("%w: v is %d, this program knows %d", ErrNewer, v.Version, version)
+	if v.Version > Version {
+		return payload{}, fmt.Errorf("%w: v is %d, this program knows %d", ErrNewer, v.Version, Version)
+	}
+	if v.Version < Version {
+		return payload{}, fmt.Errorf("%w: v is %d, an older version than %d, which this program does not read any more", ErrInvalid, v.Version, Version)
 	}
 	if err != nil {
 		return payload{}, fmt.Errorf("%w: the payload %s", ErrInvalid, jsonFault(err))
@@ -204,18 +258,4 @@ func jsonFault(err error) string {
 		return fmt.Sprintf("has the wrong type of value in the field %.40q", typeErr.Field)
 	}
 	return "has a value that does not fit its field"
-}
-
-var idEncoding = base32.NewEncoding("0123456789abcdefghjkmnpqrstvwxyz").WithPadding(base32.NoPadding)
-
-// newID returns 128 random bits: without the id, nobody can verify or exhaust a secret. With an idempotency key the id
-// is a hash of it and of everything that makes two mails different mails.
-func newID(m Mail) string {
-	id := make([]byte, 16)
-	rand.Read(id)
-	if m.IdempotencyKey != "" {
-		sum := sha256.Sum256(lp.Join("securemail/id/v1", string(m.Kind), m.To, m.Purpose, m.IdempotencyKey))
-		copy(id, sum[:])
-	}
-	return idEncoding.EncodeToString(id)
 }

@@ -24,12 +24,18 @@ func goldenTasks() map[string]Task {
 		m.ExpiresIn = life
 		return Task{ID: "0123456789abcdefghjkmnpqrs", Mail: m, CreatedAt: created, ExpiresAt: created.Add(life), Seed: seed}
 	}
+	keyed := func(t Task) Task {
+		t.Session, t.Fingerprint = bytes.Repeat([]byte{0xcd}, 32), bytes.Repeat([]byte{0xef}, 16)
+		return t
+	}
 	return map[string]Task{
-		"code.json": task(Mail{Kind: Code, To: "alice@example.com", Purpose: "sign-in"}, 10*time.Minute),
+		"code.json": task(Mail{Kind: Code, To: "alice@example.com", Purpose: "sign-in", Digits: 8}, 10*time.Minute),
+		"session.json": keyed(task(Mail{Kind: Code, To: "alice@example.com", Purpose: "sign-in", Digits: 6, ClientRef: "user 4711",
+			Origin: Origin{IP: "2001:db8::1", Place: "Berlin", TimeZone: "Europe/Berlin", At: created}}, 10*time.Minute)),
 		"key.json": task(Mail{Kind: Key, To: "alice@xn--bcher-kva.example", Purpose: "default", Locale: "pt-BR",
 			Origin: Origin{IP: "203.0.113.7", Agent: "Firefox on Linux", At: created}, Vars: map[string]string{"name": "Alice <&> Bob", "plan": "Größe"}}, 24*time.Hour),
 		"totp.json":   task(Mail{Kind: TOTP, To: "alice@example.com", Purpose: "enrol", Account: "alice"}, time.Hour),
-		"resend.json": {ID: "0123456789abcdefghjkmnpqrs", Resends: 2},
+		"resend.json": {ID: "0123456789abcdefghjkmnpqrs", Resends: 2, Version: 2},
 	}
 }
 
@@ -102,42 +108,15 @@ func TestNewTask_HasOwnIDAndSeed(t *testing.T) {
 	}
 }
 
-func TestNewTask_IdempotencyKeyNamesOneMail(t *testing.T) {
-	id := func(m Mail) string {
-		t.Helper()
-		_, id, err := NewTask(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return id
-	}
-	base := Mail{Kind: Key, To: "alice@example.com", Purpose: "a", IdempotencyKey: "order-1"}
-	same := base
-	same.To, same.ExpiresIn = "alice@EXAMPLE.com", time.Hour
-	if id(base) != id(same) {
-		t.Error("the same key, recipient and purpose gave two ids")
-	}
-	for name, change := range map[string]func(*Mail){
-		"kind": func(m *Mail) { m.Kind = Code }, "to": func(m *Mail) { m.To = "bob@example.com" },
-		"purpose": func(m *Mail) { m.Purpose = "b" }, "key": func(m *Mail) { m.IdempotencyKey = "order-2" },
-		// The parts must not run together.
-		"border": func(m *Mail) { m.Purpose, m.IdempotencyKey = "ao", "rder-1" },
-	} {
-		other := base
-		change(&other)
-		if id(base) == id(other) {
-			t.Errorf("another %s gave the same id", name)
-		}
-	}
-}
-
 func TestValidate_ReportsEverythingAtOnce(t *testing.T) {
 	err := Mail{Kind: "fax", To: "alice", Purpose: "Sign In", Account: "a:b", Locale: "!", IdempotencyKey: "a b",
-		Origin: Origin{IP: "1.2.3", Agent: "a\r\nb"}, Vars: map[string]string{"Name": "x", "ok": "a\nb"}}.Validate()
+		Digits: 6, Session: "short", ClientRef: "a\nb", Brand: "shop", Link: "sign-in",
+		Origin: Origin{IP: "1.2.3", Agent: "a\r\nb", Place: "a\x00", TimeZone: "Berlin!"}, Vars: map[string]string{"Name": "x", "ok": "a\nb"}}.Validate()
 	if !errors.Is(err, ErrInvalid) {
 		t.Fatalf("got %v, want ErrInvalid", err)
 	}
-	for _, field := range []string{"kind", "to", "purpose", "account", "locale", "idempotency_key", "origin.ip", "origin.agent", "vars", "vars.ok"} {
+	for _, field := range []string{"kind", "to", "purpose", "account", "locale", "idempotency_key", "digits", "session", "client_ref", "brand",
+		"link", "origin.ip", "origin.agent", "origin.place", "origin.time_zone", "vars", "vars.ok"} {
 		if !strings.Contains(err.Error(), field+": ") && !strings.Contains(err.Error(), field+" ") {
 			t.Errorf("%q does not name %s", err, field)
 		}
@@ -198,8 +177,15 @@ func TestParseTask_RefusesMalformedPayloads(t *testing.T) {
 		"not UTF-8":                    {bytes.Replace(golden, []byte("Firefox"), []byte("\xff\xfe"), 1), ErrInvalid},
 		"no version":                   {with("v", nil), ErrInvalid},
 		"version 0":                    {with("v", 0), ErrInvalid},
-		"newer version":                {with("v", 2), ErrNewer},
-		"newer version, nothing known": {[]byte(`{"v":2,"envelope":{"x":[]}}`), ErrNewer},
+		"older version":                {with("v", 1), ErrInvalid},
+		"a brand":                      {with("brand", "shop"), ErrNewer},
+		"a link":                       {with("link", "sign-in"), ErrNewer},
+		"digits of a key":              {with("digits", 8), ErrInvalid},
+		"session of 31":                {with("session", base64.StdEncoding.EncodeToString(make([]byte, 31))), ErrInvalid},
+		"fingerprint of 15":            {with("fingerprint", base64.StdEncoding.EncodeToString(make([]byte, 15))), ErrInvalid},
+		"resend too often":             {[]byte(`{"v":2,"id":"0123456789abcdef","resend":9223372036854775807}`), ErrInvalid},
+		"newer version":                {with("v", 3), ErrNewer},
+		"newer version, nothing known": {[]byte(`{"v":3,"envelope":{"x":[]}}`), ErrNewer},
 		"no id":                        {with("id", nil), ErrInvalid},
 		"id with a brace":              {with("id", "0123456789abcdef}"), ErrInvalid},
 		"id too short":                 {with("id", "0123456789abcde"), ErrInvalid},
@@ -215,7 +201,7 @@ func TestParseTask_RefusesMalformedPayloads(t *testing.T) {
 		"expiry not a date":            {with("expires_at", canary), ErrInvalid},
 		"expires at birth":             {with("expires_at", "2026-11-23T12:00:00Z"), ErrInvalid},
 		"expires before":               {with("expires_at", "2026-11-22T12:00:00Z"), ErrInvalid},
-		"resend -1":                    {[]byte(`{"v":1,"id":"0123456789abcdef","resend":-1}`), ErrInvalid},
+		"resend -1":                    {[]byte(`{"v":2,"id":"0123456789abcdef","resend":-1}`), ErrInvalid},
 		"too large":                    {with("more", strings.Repeat("x", maxPayload)), ErrInvalid},
 		"new field":                    {with("brand_new", map[string]any{"x": 1}), nil},
 	} {

@@ -64,7 +64,7 @@ func preview(c config.Config, kind tasks.Kind, format string) ([]byte, error) {
 		from.Name, c.Product = "Example", "Example"
 		from.Address, _ = mailaddr.Parse("no-reply@example.com")
 	}
-	m, err := message.Sample(from, c.ReplyAddress(), c.Product, kind, c.MaxLife[kind], c.CodeDigits)
+	m, err := message.Sample(from, c.ReplyAddress(), c.Product, kind, c.MaxLife[kind])
 	if err != nil {
 		return nil, err
 	}

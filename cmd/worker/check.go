@@ -113,7 +113,7 @@ func describeCheck(relay submission.Relay, info submission.Info) string {
 
 func checkMails(_ context.Context, c config.Config) (string, error) {
 	for _, kind := range tasks.Kinds() {
-		mail, err := message.Sample(sender(c), c.ReplyAddress(), c.Product, kind.Kind, time.Hour, c.CodeDigits)
+		mail, err := message.Sample(sender(c), c.ReplyAddress(), c.Product, kind.Kind, time.Hour)
 		if err == nil {
 			_, err = message.Compose(mail)
 		}

@@ -92,7 +92,7 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, deve
 		ReplyTo:       c.ReplyAddress(),
 		Product:       c.Product,
 		MaxLife:       c.MaxLife,
-		CodeDigits:    c.CodeDigits,
+		MinCodeDigits: c.MinCodeDigits,
 		Retention:     c.RecordRetention,
 		Concurrency:   c.Concurrency,
 		Unlimited:     development,

@@ -78,7 +78,7 @@ func BenchmarkMails(b *testing.B) {
 // composed returns a mail as the worker composes it.
 func composed(t testing.TB, kind tasks.Kind) message.Content {
 	t.Helper()
-	m, err := message.Sample(harness.Sender(t), mailaddr.Address{}, product, kind, time.Hour, 8)
+	m, err := message.Sample(harness.Sender(t), mailaddr.Address{}, product, kind, time.Hour)
 	if err != nil {
 		t.Fatal(err)
 	}

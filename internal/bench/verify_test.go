@@ -92,9 +92,10 @@ func (c *verifier) answer(t testing.TB) answer {
 		t.Fatal(err)
 	}
 	now := time.Now()
-	_, err = c.records.Open(t.Context(), record.Entry{ID: id, Kind: "key", Purpose: p.Purpose, Seed: p.Seed, KeyID: kid, Sealed: make([]byte, 400),
-		CreatedAt: now, ExpiresAt: now.Add(time.Hour), Address: record.AddressTag(ring.Recipients(), id, p.To)})
-	if err != nil {
+	m := record.Entry{ID: id, Kind: "key", Purpose: p.Purpose, Seed: p.Seed, KeyID: kid, Sealed: make([]byte, 400),
+		CreatedAt: now, ExpiresAt: now.Add(time.Hour), Address: record.AddressTag(ring.Recipients(), id, p.To)}
+	m.Sign(key)
+	if _, err := c.records.Open(t.Context(), m); err != nil {
 		t.Fatal(err)
 	}
 	return answer{tasks.Ref{ID: id, Purpose: p.Purpose, To: p.To}, cred.Display().Reveal()}

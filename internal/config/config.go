@@ -35,7 +35,7 @@ type Config struct {
 	Timeouts        SMTPTimeouts    `koanf:"timeouts"`
 	OnUnknown       string          `koanf:"on_unknown"`
 	MaxLife         tasks.Lives     `koanf:"max_life"`
-	CodeDigits      int             `koanf:"code_digits"`
+	MinCodeDigits   int             `koanf:"min_code_digits"`
 	RecordRetention time.Duration   `koanf:"record_retention"`
 	Concurrency     int             `koanf:"concurrency"`
 	Admin           Admin           `koanf:"admin"`
@@ -98,7 +98,7 @@ func defaults() Config {
 		Timeouts:        SMTPTimeouts{Connect: 10 * time.Second, Command: 30 * time.Second, Data: 30 * time.Second, FinalReply: 2 * time.Minute, Total: 3 * time.Minute},
 		OnUnknown:       "retry",
 		MaxLife:         tasks.DefaultLives(),
-		CodeDigits:      8,
+		MinCodeDigits:   6,
 		RecordRetention: 7 * 24 * time.Hour,
 		Concurrency:     32,
 		Admin:           Admin{Addr: "127.0.0.1:9464"},
@@ -158,8 +158,8 @@ func (c *Config) completeWorker(wrong func(key, format string, args ...any)) {
 	if c.OnUnknown != "retry" && c.OnUnknown != "stop" {
 		wrong("on_unknown", "%q is neither retry nor stop", c.OnUnknown)
 	}
-	if c.CodeDigits != 8 && c.CodeDigits != 6 {
-		wrong("code_digits", "%d is neither 8 nor 6", c.CodeDigits)
+	if c.MinCodeDigits != 8 && c.MinCodeDigits != 6 {
+		wrong("min_code_digits", "%d is neither 6 nor 8", c.MinCodeDigits)
 	}
 	if c.RecordRetention < time.Hour || c.RecordRetention > 366*24*time.Hour {
 		wrong("record_retention", "%v is not between 1h and 8784h (a year)", c.RecordRetention)

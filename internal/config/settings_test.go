@@ -51,7 +51,7 @@ var values = map[string]string{
 	"max_life.key":              "48h0m0s",
 	"max_life.code":             "5m0s",
 	"max_life.totp":             "1h30m0s",
-	"code_digits":               "6",
+	"min_code_digits":           "8",
 	"record_retention":          "72h0m0s",
 	"concurrency":               "7",
 	"admin.addr":                "127.0.0.1:9999",

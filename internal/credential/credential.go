@@ -11,7 +11,7 @@
 //     for the expected one
 //
 // The derivation is fixed. A change of its output needs another label than
-// "securemail/credential/v1".
+// "securemail/credential/v2".
 //
 // [Derive] returns a [Credential], and [Credential.Match] compares it with an answer. The answer to
 // a TOTP is not the secret but a code of the current time, which [MatchTOTP] compares. [Seal]
@@ -25,6 +25,7 @@ import (
 	"encoding/base32"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"example.com/securemail/internal/lp"
@@ -33,7 +34,7 @@ import (
 )
 
 const (
-	label      = "securemail/credential/v1"
+	label      = "securemail/credential/v2"
 	keyLen     = 32 // bytes of a ring key
 	keyChars   = 25
 	totpBytes  = 20
@@ -53,7 +54,8 @@ type Params struct {
 	Purpose string
 	To      string // the canonical address; another spelling gives another secret
 	Seed    []byte // 32 random bytes
-	Digits  int    // of a code: 6 or 8, and 0 means 8; the other kinds ignore it
+	Digits  int    // of a code: 6 or 8; 0 for the other kinds
+	Session []byte // the hash of the session that the secret is tied to (tasks.SessionHash), or empty
 }
 
 // Credential is a secret. It does not print.
@@ -65,10 +67,11 @@ type Credential struct {
 // Derive returns the credential of p under key, a ring key of 32 bytes. The same arguments always
 // give the same one:
 //
-//	info = lp("securemail/credential/v1", kind, id, purpose, to)
+//	info = lp("securemail/credential/v2", kind, id, purpose, to, digits, session)
 //	HKDF-SHA-256(ikm = key, salt = seed, info)
 //
-// where lp puts the length of each part before it, as 4 bytes, big-endian. A key has 25 characters,
+// where lp puts the length of each part before it, as 4 bytes, big-endian. digits is "6" or "8" for a code, and empty for
+// the others. session is 32 bytes or empty. docs/derivation.md has test vectors. A key has 25 characters,
 // each made from five bits of a byte. A code has 6 or 8 digits, each made from a byte below 250. A
 // TOTP secret is the first 20 bytes.
 //
@@ -84,15 +87,18 @@ func Derive(key []byte, p Params) (Credential, error) {
 	if p.ID == "" || p.Purpose == "" || p.To == "" {
 		return Credential{}, errors.New("credential: id, purpose and address must not be empty")
 	}
-	digits := p.Digits
-	if digits == 0 {
-		digits = 8
+	digits := ""
+	if p.Kind == tasks.Code {
+		digits = strconv.Itoa(p.Digits)
 	}
-	if p.Kind == tasks.Code && digits != 6 && digits != 8 {
-		return Credential{}, fmt.Errorf("credential: a code of %d digits, want 6 or 8", digits)
+	if p.Kind == tasks.Code && p.Digits != 6 && p.Digits != 8 || p.Kind != tasks.Code && p.Digits != 0 {
+		return Credential{}, fmt.Errorf("credential: %d digits; a code has 6 or 8, and the other kinds 0", p.Digits)
+	}
+	if len(p.Session) != 0 && len(p.Session) != sha256.Size {
+		return Credential{}, fmt.Errorf("credential: the session's hash has %d bytes, want %d", len(p.Session), sha256.Size)
 	}
 	// Eight digits take 8 bytes, and one more for each rejected byte; one byte in 43 is rejected.
-	stream, err := hkdf.Key(sha256.New, key, p.Seed, string(lp.Join(label, string(p.Kind), p.ID, p.Purpose, p.To)), 64)
+	stream, err := hkdf.Key(sha256.New, key, p.Seed, string(lp.Join(label, string(p.Kind), p.ID, p.Purpose, p.To, digits, string(p.Session))), 64)
 	if err != nil {
 		return Credential{}, fmt.Errorf("credential: %w", err)
 	}
@@ -101,7 +107,7 @@ func Derive(key []byte, p Params) (Credential, error) {
 	case tasks.Key:
 		text = keyText(stream)
 	case tasks.Code:
-		text, err = codeText(stream, digits)
+		text, err = codeText(stream, p.Digits)
 	case tasks.TOTP:
 		text = string(stream[:totpBytes])
 	default:

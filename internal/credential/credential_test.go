@@ -24,7 +24,11 @@ var ringKey = bytes.Repeat([]byte{7}, 32)
 
 func params(kind tasks.Kind) credential.Params {
 	seed := bytes.Repeat([]byte{9}, 32)
-	return credential.Params{Kind: kind, ID: "id", Purpose: "default", To: "alice@example.com", Seed: seed}
+	p := credential.Params{Kind: kind, ID: "id", Purpose: "default", To: "alice@example.com", Seed: seed}
+	if kind == tasks.Code {
+		p.Digits = 8
+	}
+	return p
 }
 
 func derive(t testing.TB, key []byte, p credential.Params) credential.Credential {
@@ -71,38 +75,41 @@ func TestHKDF_MatchesRFC5869(t *testing.T) {
 	}
 }
 
-// A separate program computed the values in golden.json once, with HMAC-SHA-256 alone (Python's
-// hmac): PRK = HMAC(seed, key), T(n) = HMAC(PRK, T(n-1) | info | n), with info as in the comment of
-// Derive. Each of the last two codes skips two rejected bytes. If this test fails, every live
-// credential has changed: fix the code, never the file.
-func TestDerive_MatchesTheGoldenSecrets(t *testing.T) {
-	data, err := os.ReadFile("testdata/golden.json")
+// The vectors are those of docs/derivation.md. deploy/examples/derivation.py computes them without this package.
+func TestDerive_MatchesTheVectors(t *testing.T) {
+	data, err := os.ReadFile("../../docs/derivation.json")
 	if err != nil {
 		t.Fatal(err)
 	}
-	var golden []struct {
-		Key, Seed, ID, Purpose, To, Display string
-		Kind                                tasks.Kind
-		Digits                              int
+	var vectors struct {
+		Secret []struct {
+			Seed, ID, Purpose, To, Session, Secret string
+			RingKey                                string `json:"ring_key"`
+			Kind                                   tasks.Kind
+			Digits                                 int
+		}
 	}
-	if err := json.Unmarshal(data, &golden); err != nil {
+	if err := json.Unmarshal(data, &vectors); err != nil {
 		t.Fatal(err)
 	}
-	if len(golden) < 9 {
-		t.Fatalf("got %d golden values, want 9", len(golden))
+	if len(vectors.Secret) < 11 {
+		t.Fatalf("got %d vectors, want 11", len(vectors.Secret))
 	}
-	for _, g := range golden {
-		c := derive(t, unhex(t, g.Key), credential.Params{
-			Kind: g.Kind, ID: g.ID, Purpose: g.Purpose, To: g.To, Seed: unhex(t, g.Seed), Digits: g.Digits})
-		if got := c.Display().Reveal(); got != g.Display {
-			t.Errorf("%s %s: got %q, want %q", g.Kind, g.ID, got, g.Display)
+	for _, v := range vectors.Secret {
+		p := credential.Params{Kind: v.Kind, ID: v.ID, Purpose: v.Purpose, To: v.To, Seed: unhex(t, v.Seed), Digits: v.Digits}
+		if v.Session != "" {
+			p.Session = tasks.SessionHash(v.Session)
 		}
-		raw, err := base32.StdEncoding.DecodeString(strings.ReplaceAll(g.Display, " ", ""))
-		if g.Kind != tasks.TOTP {
+		c := derive(t, unhex(t, v.RingKey), p)
+		if got := strings.NewReplacer(" ", "", "-", "").Replace(c.Display().Reveal()); got != v.Secret {
+			t.Errorf("%s %s: got %q, want %q", v.Kind, v.ID, got, v.Secret)
+		}
+		raw, err := base32.StdEncoding.DecodeString(v.Secret)
+		if v.Kind != tasks.TOTP {
 			raw, err = nil, nil
 		}
 		if got := c.SharedSecret().Reveal(); err != nil || got != string(raw) {
-			t.Errorf("%s %s: got shared secret %x, want %x", g.Kind, g.ID, got, raw)
+			t.Errorf("%s %s: got shared secret %x, want %x", v.Kind, v.ID, got, raw)
 		}
 	}
 }
@@ -118,6 +125,8 @@ func TestDerive_DependsOnEveryPart(t *testing.T) {
 			"case of to":       func(_ []byte, p *credential.Params) { p.To = "Alice@example.com" },
 			"seed":             func(_ []byte, p *credential.Params) { p.Seed = append(bytes.Repeat([]byte{9}, 31), 8) },
 			"key":              func(key []byte, _ *credential.Params) { key[31] ^= 1 },
+			"session":          func(_ []byte, p *credential.Params) { p.Session = make([]byte, 32) },
+			"another session":  func(_ []byte, p *credential.Params) { p.Session = bytes.Repeat([]byte{1}, 32) },
 			"id into purpose":  func(_ []byte, p *credential.Params) { p.ID, p.Purpose = "i", "ddefault" },
 			"purpose into to":  func(_ []byte, p *credential.Params) { p.Purpose, p.To = "defaul", "talice@example.com" },
 			"id and purpose ↔": func(_ []byte, p *credential.Params) { p.ID, p.Purpose = p.Purpose, p.ID },
@@ -130,6 +139,13 @@ func TestDerive_DependsOnEveryPart(t *testing.T) {
 			}
 			seen[got] = name
 		}
+	}
+	// A code of six digits is no part of the one of eight.
+	six := params(tasks.Code)
+	six.Digits = 6
+	short := strings.ReplaceAll(derive(t, ringKey, six).Display().Reveal(), " ", "")
+	if long := strings.ReplaceAll(derive(t, ringKey, params(tasks.Code)).Display().Reveal(), " ", ""); strings.HasPrefix(long, short) {
+		t.Error("the code of six digits is the beginning of the code of eight")
 	}
 	// Each kind has its own secret: a code reveals nothing of a key's first bytes.
 	key := derive(t, ringKey, params(tasks.Key)).Display().Reveal()
@@ -157,8 +173,11 @@ func TestDerive_RefusesInvalidArguments(t *testing.T) {
 		"no address":   {func(_ *[]byte, p *credential.Params) { p.To = "" }, "must not be empty"},
 		"no kind":      {func(_ *[]byte, p *credential.Params) { p.Kind = "" }, "unknown kind"},
 		"unknown kind": {func(_ *[]byte, p *credential.Params) { p.Kind = "Key" }, "unknown kind"},
-		"7 digits":     {func(_ *[]byte, p *credential.Params) { p.Kind, p.Digits = tasks.Code, 7 }, "want 6 or 8"},
-		"-1 digits":    {func(_ *[]byte, p *credential.Params) { p.Kind, p.Digits = tasks.Code, -1 }, "want 6 or 8"},
+		"7 digits":     {func(_ *[]byte, p *credential.Params) { p.Kind, p.Digits = tasks.Code, 7 }, "a code has 6 or 8"},
+		"no digits":    {func(_ *[]byte, p *credential.Params) { p.Kind, p.Digits = tasks.Code, 0 }, "a code has 6 or 8"},
+		"digits":       {func(_ *[]byte, p *credential.Params) { p.Digits = 8 }, "a code has 6 or 8"},
+		"session":      {func(_ *[]byte, p *credential.Params) { p.Session = make([]byte, 31) }, "session's hash has 31 bytes"},
+		"-1 digits":    {func(_ *[]byte, p *credential.Params) { p.Kind, p.Digits = tasks.Code, -1 }, "a code has 6 or 8"},
 	} {
 		key, p := bytes.Clone(ringKey), params(tasks.Key)
 		c.change(&key, &p)

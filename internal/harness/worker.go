@@ -116,7 +116,7 @@ func StartWorker(t testing.TB, c Config) *Worker {
 	}
 	w := &Worker{Metrics: prometheus.NewRegistry()}
 	w.Worker = worker.New(worker.Config{Redis: c.Redis, KeyRing: ring, Relays: relays, TryTimeout: c.TryTimeout,
-		StopOnUnknown: c.StopOnUnknown, From: Sender(t), Product: "Example", MaxLife: tasks.DefaultLives(), CodeDigits: 8,
+		StopOnUnknown: c.StopOnUnknown, From: Sender(t), Product: "Example", MaxLife: tasks.DefaultLives(), MinCodeDigits: 6,
 		Retention: 7 * 24 * time.Hour, Concurrency: c.Concurrency, Unlimited: c.Unlimited, Log: c.Log, Metrics: w.Metrics})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup

@@ -17,7 +17,7 @@ var sampleSecrets = map[tasks.Kind]string{
 
 // Sample returns a mail of one kind as these settings would send it. It carries a sample secret
 // that expires after life.
-func Sample(from Sender, replyTo mailaddr.Address, product string, kind tasks.Kind, life time.Duration, codeDigits int) (Content, error) {
+func Sample(from Sender, replyTo mailaddr.Address, product string, kind tasks.Kind, life time.Duration) (Content, error) {
 	to, err := mailaddr.Parse("alice@example.com")
 	if err != nil {
 		return Content{}, err
@@ -26,11 +26,8 @@ func Sample(from Sender, replyTo mailaddr.Address, product string, kind tasks.Ki
 	m := Content{Kind: kind, From: from, To: to, ReplyTo: replyTo, MessageID: "sample@" + from.Address.Domain(), Date: now, Product: product,
 		Purpose: "sign-in", Name: "Alice", Secret: secret.New(sampleSecrets[kind]), RequestedAt: now, IP: "203.0.113.7",
 		Agent: "Firefox on Linux", ExpiresAt: now.Add(life)}
-	switch {
-	case kind == tasks.TOTP:
+	if kind == tasks.TOTP {
 		err = m.SetTOTP(to.String(), secret.New("sample shared secret"))
-	case kind == tasks.Code && codeDigits == 6:
-		m.Secret = secret.New("428 193")
 	}
 	return m, err
 }

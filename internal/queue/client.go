@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"time"
@@ -31,27 +32,46 @@ func NewClient(rdb redis.UniversalClient) *Client {
 // WithReplicas makes Enqueue return only when n replicas have the task too, and fail if fewer have it after wait.
 func (c *Client) WithReplicas(n int, wait time.Duration) { c.replicas, c.replicaWait = n, wait }
 
-// Enqueue offers a task to Redis until there is a reply. A conflict of task ids is success. The id is this call's own, or
-// stands for the same mail. So the task is there already, because the reply to an earlier attempt was lost (also inside
-// go-redis, which repeats by itself) or because the caller asks again.
-func (c *Client) Enqueue(ctx context.Context, t tasks.Task) error {
+// Enqueue offers a task to Redis until there is a reply. It reports whether a task of this id was there already: one that an
+// earlier call queued, or this one, because the reply to an earlier attempt was lost (also inside go-redis, which repeats by
+// itself).
+func (c *Client) Enqueue(ctx context.Context, t tasks.Task) (conflict bool, err error) {
 	task, err := t.Encode()
 	if err != nil {
-		return err
+		return false, err
 	}
 	for range enqueueAttempts {
 		_, err = c.client.EnqueueContext(ctx, task)
-		if err == nil || errors.Is(err, asynq.ErrTaskIDConflict) {
+		if errors.Is(err, asynq.ErrTaskIDConflict) {
+			conflict, err = true, nil
+		}
+		if err == nil {
 			err = c.replicated(ctx, taskKey(t.Queue(), t.AsynqID()))
 		}
 		if err == nil {
-			return nil
+			return conflict, nil
 		}
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	return fmt.Errorf("queue the mail: %w", err)
+	return false, fmt.Errorf("queue the mail: %w", err)
+}
+
+var (
+	//go:embed lua/remove.lua
+	removeSource string
+	removeScript = redis.NewScript(removeSource)
+)
+
+// Remove deletes a task that has finished, if it is there. asynq keeps a completed one for an hour and an archived one for 90
+// days, under the id that a new task needs.
+func (c *Client) Remove(ctx context.Context, t tasks.Task) error {
+	keys := []string{taskKey(t.Queue(), t.AsynqID()), archivedKey(t.Queue()), completedKey(t.Queue())}
+	if err := removeScript.Run(ctx, c.rdb, keys, t.AsynqID()).Err(); err != nil {
+		return fmt.Errorf("delete the task of a mail that has ended: %w", err)
+	}
+	return nil
 }
 
 // errGone is returned where the server that answers now does not have the task: there was a failover since.
@@ -88,15 +108,27 @@ func (c *Client) replicated(ctx context.Context, key string) error {
 	return nil
 }
 
-// Waiting is a task that asynq has and no worker has opened.
+// Waiting is a task that asynq has.
 type Waiting struct {
-	Task    tasks.Task
-	Invalid bool      // the task could not be read, and only its ID is set
-	NextRun time.Time // where it was deferred; otherwise zero
+	Task     tasks.Task
+	Invalid  bool      // the task could not be read, and only its ID is set
+	Finished bool      // it is completed or archived: no worker will take it
+	NextRun  time.Time // where it was deferred; otherwise zero
 }
 
-// Find returns the task of the first sending of a mail, or [tasks.ErrNotFound].
+// Find returns the task of the first sending of a mail that a worker will take, or [tasks.ErrNotFound].
 func (c *Client) Find(id string) (Waiting, error) {
+	w, err := c.Lookup(id)
+	if err == nil && w.Finished {
+		return Waiting{}, tasks.ErrNotFound
+	}
+	return w, err
+}
+
+// Lookup is Find, for a task that has finished too. One that has not goes before: a mail of another kind, which had the same
+// idempotency key once, can have left a finished task in another queue.
+func (c *Client) Lookup(id string) (Waiting, error) {
+	found := Waiting{}
 	for _, queue := range queues {
 		info, err := inspector(c.rdb).GetTaskInfo(queue, id)
 		if errors.Is(err, asynq.ErrTaskNotFound) || errors.Is(err, asynq.ErrQueueNotFound) {
@@ -105,16 +137,26 @@ func (c *Client) Find(id string) (Waiting, error) {
 		if err != nil {
 			return Waiting{}, fmt.Errorf("look for the mail in the queue: %w", err)
 		}
-		w := Waiting{Task: tasks.Task{ID: id}}
-		if info.State == asynq.TaskStateRetry {
-			w.NextRun = info.NextProcessAt.UTC()
+		found = waiting(id, info)
+		if !found.Finished {
+			return found, nil
 		}
-		if t, err := tasks.ParseTask(info.Type, info.Payload); err == nil {
-			w.Task = t
-		} else {
-			w.Invalid = true
-		}
-		return w, nil
 	}
-	return Waiting{}, tasks.ErrNotFound
+	if found.Task.ID == "" {
+		return Waiting{}, tasks.ErrNotFound
+	}
+	return found, nil
+}
+
+func waiting(id string, info *asynq.TaskInfo) Waiting {
+	w := Waiting{Task: tasks.Task{ID: id}, Finished: info.State == asynq.TaskStateCompleted || info.State == asynq.TaskStateArchived}
+	if info.State == asynq.TaskStateRetry {
+		w.NextRun = info.NextProcessAt.UTC()
+	}
+	if t, err := tasks.ParseTask(info.Type, info.Payload); err == nil {
+		w.Task = t
+	} else {
+		w.Invalid = true
+	}
+	return w
 }

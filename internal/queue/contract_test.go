@@ -28,12 +28,12 @@ func TestContract_Asynq(t *testing.T) {
 	rdb := r.As(testserver.Worker)
 	rdb.AddHook(seen)
 
-	task, err := tasks.Mail{Kind: tasks.Key, To: "alice@example.com"}.Task(tasks.DefaultLives(), time.Now())
+	task, err := tasks.Mail{Kind: tasks.Key, To: "alice@example.com"}.Task(tasks.Making{Lives: tasks.DefaultLives(), Now: time.Now()})
 	if err != nil {
 		t.Fatal(err)
 	}
 	id := task.ID
-	if err := NewClient(rdb).Enqueue(ctx, task); err != nil {
+	if _, err := NewClient(rdb).Enqueue(ctx, task); err != nil {
 		t.Fatal(err)
 	}
 	if got := r.Client.LRange(ctx, pendingKey(tasks.Queue), 0, -1).Val(); !slices.Equal(got, []string{id}) {
@@ -43,7 +43,7 @@ func TestContract_Asynq(t *testing.T) {
 	if fields["msg"] == "" || fields["state"] != "pending" || len(fields["pending_since"]) < 19 {
 		t.Errorf("a pending task's hash is %v: look at taskKey, lua/orphans.lua (msg) and lua/requeue.lua (state, pending_since in ns)", keysOf(fields))
 	}
-	if err := NewClient(rdb).Enqueue(ctx, task); err != nil || r.Client.LLen(ctx, pendingKey(tasks.Queue)).Val() != 1 {
+	if _, err := NewClient(rdb).Enqueue(ctx, task); err != nil || r.Client.LLen(ctx, pendingKey(tasks.Queue)).Val() != 1 {
 		t.Errorf("the same task again: got %v: look at Enqueue, for which a conflict of ids is success", err)
 	}
 

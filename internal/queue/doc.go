@@ -27,9 +27,11 @@ import (
 var queues = []string{tasks.QueueCodes, tasks.Queue}
 
 // Keys that asynq keeps of a queue (asynq/internal/base/base.go).
-func activeKey(queue string) string  { return "asynq:{" + queue + "}:active" }
-func leaseKey(queue string) string   { return "asynq:{" + queue + "}:lease" }
-func pendingKey(queue string) string { return "asynq:{" + queue + "}:pending" }
+func activeKey(queue string) string    { return "asynq:{" + queue + "}:active" }
+func leaseKey(queue string) string     { return "asynq:{" + queue + "}:lease" }
+func archivedKey(queue string) string  { return "asynq:{" + queue + "}:archived" }
+func completedKey(queue string) string { return "asynq:{" + queue + "}:completed" }
+func pendingKey(queue string) string   { return "asynq:{" + queue + "}:pending" }
 func taskKey(queue, id string) string {
 	return "asynq:{" + queue + "}:t:" + id
 }

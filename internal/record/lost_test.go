@@ -31,7 +31,7 @@ func TestAMailWhoseRecordWasLostWhileItWasSentCanBeAnswered(t *testing.T) {
 		if err := s.Accept(ctx, a, record.Result{Code: 250}); err != nil {
 			t.Fatal(err)
 		}
-		check, err := s.BeginVerify(ctx, m.ID, counters, m.Purpose)
+		check, err := s.BeginVerify(ctx, m.ID, counters, m.Purpose, "")
 		if err != nil || !check.Live || !bytes.Equal(check.Seed, m.Seed) || check.KeyID != m.KeyID || check.Kind != kind || check.Address != "tag" ||
 			!bytes.Equal(check.TOTP, m.TOTP) {
 			t.Errorf("%s: got %+v, %v; want what Open had written", kind, check, err)
@@ -91,7 +91,7 @@ func TestAcceptBringsNoRevokedSecretBack(t *testing.T) {
 		if err := s.Accept(ctx, a, record.Result{Code: 250}); err != nil {
 			t.Fatal(err)
 		}
-		if check, err := s.BeginVerify(ctx, m.ID, counters, m.Purpose); err != nil || check.Live || len(check.TOTP) > 0 {
+		if check, err := s.BeginVerify(ctx, m.ID, counters, m.Purpose, ""); err != nil || check.Live || len(check.TOTP) > 0 {
 			t.Errorf("lost %v: got %+v, %v; want nothing to answer", lost, check, err)
 		}
 	}

@@ -42,7 +42,7 @@ func TestEnd_LeavesNoNextAttempt(t *testing.T) {
 	if err := s.Defer(t.Context(), mustOpen(t, s, m), record.Result{}, time.Now().Add(time.Hour), true); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.EndUnopened(t.Context(), m, tasks.Expired, record.Result{Reason: tasks.ReasonLate}); err != nil {
+	if _, err := s.EndUnopened(t.Context(), m, tasks.Expired, record.Result{Reason: tasks.ReasonLate}); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := s.Status(t.Context(), m.ID, time.Now()); err != nil || got.State != tasks.Expired || !got.NextTry.IsZero() {

@@ -3,7 +3,9 @@
 // asked for the mail, rely on the record.
 //
 // A record is one hash, securemail:{<id>}, which lives until the secret expires plus a retention (7 days by default).
-// It holds the seed but neither the secret nor the address. What a resend needs is sealed in a key beside it,
+// It holds the seed but neither the secret nor the address. What the secret depends on, and who can verify it until when, is
+// covered by a MAC under the key ring ([Entry.Sign]): whoever can write to Redis cannot change that. States and counters
+// are Redis' word. What a resend needs is sealed in a key beside it,
 // securemail:{<id>}:mail, which goes when the credential dies. Wrong answers are counted per recipient and purpose, in
 // the recipient's counters of package limits. Whatever changes one of these keys is one Lua script over that key. So
 // two workers, or the repeated call of a broken connection, cannot interleave, and the keys may be in different slots
@@ -38,10 +40,11 @@
 // A TOTP starts as pending, and becomes active instead of verified:
 //
 //	pending ──right answer──▶ active ─┬─▶ locked      MaxMissesActive wrong answers in a row
+//	                                  │   ◀─ Unlock
 //	                                  ├─▶ exported    Export: the application checks its codes from now on
 //	                                  └─▶ revoked
 //
-// The record of an active TOTP has no end. A right answer uses up its time step: no answer of that step or of an earlier
+// The record of an active TOTP has no end; nor has that of one that was active and is locked. A right answer uses up its time step: no answer of that step or of an earlier
 // one is right any more (RFC 6238 section 5.2).
 //
 // Revoke also ends a mail that is queued or deferred. The mail of a dead credential is not sent any more: the next Open
@@ -52,7 +55,8 @@
 // credential up. An answer that finds the counters full has no result, right or wrong. So no number of parallel answers
 // gets more results than the limits, answers in progress keep nobody else out, and exactly one of all right answers
 // succeeds. A call that go-redis repeats because its reply was lost carries the token of the first one and gets the same
-// answer.
+// answer. So does a caller that repeats an attempt of its own ([AttemptToken]): a yes for [ReplayTime], provided that the
+// answer is right.
 //
 // # The send lock
 //
@@ -92,39 +96,26 @@ type EndedError struct{ Outcome tasks.State }
 
 func (e *EndedError) Error() string { return "the mail has ended: " + string(e.Outcome) }
 
-// Entry is what Open writes if there is no record yet.
+// Entry is what a record begins with: what Open writes if there is none yet. Version to Fingerprint are covered by the MAC.
 type Entry struct {
-	ID        string
-	Kind      tasks.Kind
-	Purpose   string
-	Seed      []byte
-	KeyID     string // of the key ring's active key
-	Digits    int    // of a code; 0 for the other kinds
-	Address   string // an [AddressTag] of the recipient
+	Version     int // 0 is tasks.Version
+	ID          string
+	Kind        tasks.Kind
+	Purpose     string
+	Digits      int  // of a code; 0 for the other kinds
+	Bound       bool // the secret is tied to a session
+	CreatedAt   time.Time
+	ExpiresAt   time.Time
+	KeyID       string // of the key ring's active key
+	Seed        []byte
+	Address     string // an [AddressTag] of the recipient
+	Fingerprint []byte // of the task; empty for a mail without an idempotency key
+
+	MAC       []byte // see [Entry.Sign]
+	ClientRef string
 	TOTP      []byte // the shared secret of a TOTP, sealed under KeyID; empty for the other kinds
 	Sealed    []byte // what a resend needs, sealed under KeyID
 	Resends   int    // 0 for the first sending, one more for every resend
-	CreatedAt time.Time
-	ExpiresAt time.Time
-}
-
-// fields is what a record of m begins with.
-func (m Entry) fields(resends, tries int) []any {
-	credential := tasks.CredentialLive
-	if len(m.TOTP) > 0 {
-		credential = tasks.CredentialPending
-	}
-	f := append(m.plainFields(), "seed", m.Seed, "kid", m.KeyID, "digits", m.Digits, "to", m.Address, "sending", resends, "tries", tries,
-		"cred", string(credential))
-	if len(m.TOTP) > 0 {
-		f = append(f, "totp", m.TOTP)
-	}
-	return f
-}
-
-// plainFields is what a record of m has that no worker opened.
-func (m Entry) plainFields() []any {
-	return []any{"v", 1, "kind", string(m.Kind), "purpose", m.Purpose, "created", m.CreatedAt.UnixMilli(), "expires", m.ExpiresAt.UnixMilli()}
 }
 
 // AddressTag ties a mail's record to its recipient without holding the address, which is in canonical form. It is
@@ -175,11 +166,4 @@ func script(name string) *redis.Script {
 // named returns arguments that a script reads by name: name, value, ...
 func named(pairs ...any) []any {
 	return append([]any{len(pairs) / 2}, pairs...)
-}
-
-func moment(ms int64) time.Time {
-	if ms == 0 {
-		return time.Time{}
-	}
-	return time.UnixMilli(ms).UTC()
 }

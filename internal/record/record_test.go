@@ -68,7 +68,7 @@ func TestOneMailsWay(t *testing.T) {
 	if a.Try != 1 || a.Resends != 0 || !bytes.Equal(a.Seed, m.Seed) || a.KeyID != "k1" || !a.ExpiresAt.Equal(m.ExpiresAt) {
 		t.Fatalf("Open: got %+v", a)
 	}
-	base := tasks.Status{ID: m.ID, Kind: "key", Purpose: "sign-in", Credential: tasks.CredentialLive, CreatedAt: m.CreatedAt, ExpiresAt: m.ExpiresAt}
+	base := tasks.Status{ID: m.ID, Reference: tasks.Reference(m.ID), Kind: "key", Purpose: "sign-in", Credential: tasks.CredentialLive, CreatedAt: m.CreatedAt, ExpiresAt: m.ExpiresAt}
 	want := base
 	want.State, want.Tries = tasks.Sending, 1
 	wantStatus(t, s, m.ID, want)
@@ -147,7 +147,7 @@ func TestALostLockIsNoticed(t *testing.T) {
 	if err := s.Defer(ctx, first, record.Result{}, time.Now(), true); !errors.As(err, &locked) {
 		t.Errorf("Defer without the lock: got %v, want LockedError", err)
 	}
-	if err := s.End(ctx, first, tasks.Refused, record.Result{}); !errors.As(err, &locked) {
+	if _, err := s.End(ctx, first, tasks.Refused, record.Result{}); !errors.As(err, &locked) {
 		t.Errorf("End without the lock: got %v, want LockedError", err)
 	}
 	if err := s.Renew(ctx, second); err != nil {
@@ -164,7 +164,7 @@ func TestWhatARelayTookIsAcceptedWhoeverHoldsTheLock(t *testing.T) {
 		first := mustOpen(t, s, newMail(id))
 		loseLock(t, r.Client, id)
 		second := mustOpen(t, s, newMail(id))
-		if err := s.End(ctx, second, outcome, record.Result{Reason: "network"}); err != nil {
+		if _, err := s.End(ctx, second, outcome, record.Result{Reason: "network"}); err != nil {
 			t.Fatal(err)
 		}
 		if err := s.Accept(ctx, first, record.Result{Code: 250}); err != nil {
@@ -174,7 +174,7 @@ func TestWhatARelayTookIsAcceptedWhoeverHoldsTheLock(t *testing.T) {
 			t.Errorf("after %s and Accept: got %s", outcome, got.State)
 		}
 		// And nothing takes accepted back.
-		if err := s.End(ctx, second, outcome, record.Result{}); err != nil {
+		if _, err := s.End(ctx, second, outcome, record.Result{}); err != nil {
 			t.Fatal(err)
 		}
 		if got, _ := s.Status(ctx, id, time.Now()); got.State != tasks.Accepted {
@@ -202,20 +202,20 @@ func TestAMailThatWasNeverOpenedCanEnd(t *testing.T) {
 	r := testserver.StartRedis(t)
 	s := record.NewStore(r.Client, retention)
 	m := newMail("late")
-	if err := s.EndUnopened(ctx, m, tasks.Expired, record.Result{Reason: "late"}); err != nil {
+	if _, err := s.EndUnopened(ctx, m, tasks.Expired, record.Result{Reason: "late"}); err != nil {
 		t.Fatal(err)
 	}
-	wantStatus(t, s, m.ID, tasks.Status{ID: "late", Kind: "key", Purpose: "sign-in", State: tasks.Expired, Reason: "late",
+	wantStatus(t, s, m.ID, tasks.Status{ID: "late", Reference: tasks.Reference("late"), Kind: "key", Purpose: "sign-in", State: tasks.Expired, Reason: "late",
 		CreatedAt: m.CreatedAt, ExpiresAt: m.ExpiresAt})
 
 	m = newMail("busy")
 	mustOpen(t, s, m)
 	var locked *record.LockedError
-	if err := s.EndUnopened(ctx, m, tasks.Expired, record.Result{}); !errors.As(err, &locked) {
+	if _, err := s.EndUnopened(ctx, m, tasks.Expired, record.Result{}); !errors.As(err, &locked) {
 		t.Errorf("a mail that is being sent: got %v, want LockedError", err)
 	}
 	loseLock(t, r.Client, "busy") // its worker died
-	if err := s.EndUnopened(ctx, m, tasks.Expired, record.Result{}); err != nil {
+	if _, err := s.EndUnopened(ctx, m, tasks.Expired, record.Result{}); err != nil {
 		t.Errorf("a mail whose worker died: %v", err)
 	}
 	if got, _ := s.Status(ctx, "busy", time.Now()); got.State != tasks.Expired {
@@ -224,35 +224,44 @@ func TestAMailThatWasNeverOpenedCanEnd(t *testing.T) {
 }
 
 // TestAResendThatWasNeverOpenedIsNotQueuedForEver: the worker that finds it too late is faster than the client that shows it
-// as queued.
+// as queued. The mail was handed over before, so it does not become expired.
 func TestAResendThatWasNeverOpenedIsNotQueuedForEver(t *testing.T) {
 	ctx := context.Background()
 	s := record.NewStore(testserver.StartRedis(t).Client, retention)
-	m := newMail("late")
-	m.Sealed = []byte("x")
-	if err := s.Accept(ctx, mustOpen(t, s, m), record.Result{Code: 250}); err != nil {
-		t.Fatal(err)
-	}
-	again := m
-	again.Resends = 1
-	for range 2 {
-		if err := s.EndUnopened(ctx, again, tasks.Expired, record.Result{Reason: "late"}); err != nil {
+	for first, want := range map[tasks.State]tasks.State{tasks.Accepted: tasks.Accepted, tasks.Refused: tasks.Expired} {
+		m := newMail("late-" + string(first))
+		m.Sealed = []byte("x")
+		a := mustOpen(t, s, m)
+		var err error
+		if first == tasks.Accepted {
+			err = s.Accept(ctx, a, record.Result{Code: 250})
+		} else {
+			_, err = s.End(ctx, a, first, record.Result{Code: 550})
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Resend(ctx, m.ID, 1); err != nil {
-			t.Fatal(err)
+		again := m
+		again.Resends = 1
+		for range 2 {
+			if got, err := s.EndUnopened(ctx, again, tasks.Expired, record.Result{Reason: "late"}); err != nil || got != want {
+				t.Fatalf("got %s, %v; want %s", got, err, want)
+			}
+			if err := s.Resend(ctx, m.ID, 1); err != nil {
+				t.Fatal(err)
+			}
+			got, err := s.Status(ctx, m.ID, time.Now())
+			if err != nil || got.State != want || got.Reason != "late" || got.Resends != 1 || got.Code != 0 {
+				t.Errorf("got %+v, %v; want %s, late, of sending 1", got, err, want)
+			}
 		}
-		got, err := s.Status(ctx, m.ID, time.Now())
-		if err != nil || got.State != tasks.Expired || got.Reason != "late" || got.Resends != 1 || got.Code != 0 {
-			t.Errorf("got %+v, %v; want expired, late, of sending 1", got, err)
+		// The task of the first sending, once more, changes nothing.
+		if got, err := s.EndUnopened(ctx, m, tasks.Refused, record.Result{Reason: "malformed"}); err != nil || got != want {
+			t.Errorf("got %s, %v; want %s", got, err, want)
 		}
-	}
-	// The task of the first sending, once more, changes nothing.
-	if err := s.EndUnopened(ctx, m, tasks.Refused, record.Result{Reason: "malformed"}); err != nil {
-		t.Fatal(err)
-	}
-	if got, _ := s.Status(ctx, m.ID, time.Now()); got.State != tasks.Expired {
-		t.Errorf("got %s, want expired", got.State)
+		if got, _ := s.Status(ctx, m.ID, time.Now()); got.State != want {
+			t.Errorf("got %s, want %s", got.State, want)
+		}
 	}
 }
 
@@ -262,8 +271,8 @@ func TestALateEndOfASendingEndsNoOther(t *testing.T) {
 	s := record.NewStore(testserver.StartRedis(t).Client, retention)
 	for name, end := range map[string]func(*record.Attempt) error{
 		"accepted": func(a *record.Attempt) error { return s.Accept(ctx, a, record.Result{Code: 250}) },
-		"refused":  func(a *record.Attempt) error { return s.End(ctx, a, tasks.Refused, record.Result{}) },
-		"unknown":  func(a *record.Attempt) error { return s.End(ctx, a, tasks.Unknown, record.Result{}) },
+		"refused":  func(a *record.Attempt) error { _, err := s.End(ctx, a, tasks.Refused, record.Result{}); return err },
+		"unknown":  func(a *record.Attempt) error { _, err := s.End(ctx, a, tasks.Unknown, record.Result{}); return err },
 	} {
 		m := newMail(name)
 		m.Sealed = []byte("x")

@@ -24,9 +24,9 @@ func (s *Store) RevokeUnopened(ctx context.Context, m Entry) error {
 }
 
 func (s *Store) revoke(ctx context.Context, id string, args []any) error {
-	found, err := revokeScript.Run(ctx, s.rdb, keysOf(id), args...).Bool()
+	found, err := revokeScript.Run(ctx, s.rdb, append(keysOf(id), exportKey(id)), args...).Bool()
 	if err != nil {
-		return fmt.Errorf("revoke the credential: %w", err)
+		return fmt.Errorf("revoke the credential: %w", readable(err))
 	}
 	if !found {
 		return tasks.ErrNotFound

@@ -79,7 +79,7 @@ func TestRevokeWhileTheMailIsSent(t *testing.T) {
 			return s.Defer(ctx, a, record.Result{}, time.Now().Add(time.Hour), true)
 		}, tasks.Revoked},
 		"accepted": {func(a *record.Attempt) error { return s.Accept(ctx, a, record.Result{}) }, tasks.Accepted},
-		"refused":  {func(a *record.Attempt) error { return s.End(ctx, a, tasks.Refused, record.Result{}) }, tasks.Refused},
+		"refused":  {func(a *record.Attempt) error { _, err := s.End(ctx, a, tasks.Refused, record.Result{}); return err }, tasks.Refused},
 	}
 	for name, test := range ends {
 		a := mustOpen(t, s, newMail(name))
@@ -115,11 +115,11 @@ func TestTheMailOfADeadCredentialIsNotSent(t *testing.T) {
 		m := newMail(string(test.reason))
 		a := mustOpen(t, s, m)
 		for range test.times {
-			c, err := s.BeginVerify(ctx, m.ID, counters, m.Purpose)
+			c, err := s.BeginVerify(ctx, m.ID, counters, m.Purpose, "")
 			if err != nil {
 				t.Fatal(err)
 			}
-			if _, err := s.FinishVerify(ctx, c, test.was, 0); err != nil {
+			if _, err := s.FinishVerify(ctx, c, test.was, false, 0); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -6,8 +6,6 @@ import (
 	"fmt"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"example.com/securemail/tasks"
 )
 
@@ -18,8 +16,9 @@ var (
 	moveScript   = script("move")
 )
 
-// Attempt is one attempt to send a mail, under the send lock. What the record had before counts more than what the task
-// says: a mail that was opened before keeps its seed and key id, and with them its secret, on a resend too.
+// Attempt is one attempt to send a mail, under the send lock. Its Entry is the record's, not what the task says: a mail that
+// was opened before keeps its seed and key id, and with them its secret, on a resend too. Check that it is
+// [Entry.Authentic] before the secret is derived.
 type Attempt struct {
 	Entry
 	Try int // of this sending, from 1
@@ -27,7 +26,6 @@ type Attempt struct {
 	LastReason tasks.Reason
 	LastRelay  string
 	token      string
-	ours       bool // Entry is what Open was given: the record did not begin under another key
 }
 
 // Result is the result of an attempt.
@@ -41,52 +39,28 @@ type Result struct {
 }
 
 // Open takes the send lock of the mail, creates its record from m if there is none, and counts an attempt. It returns a
-// [*LockedError] or an [*EndedError] where there is nothing to send now, or ever.
+// [*LockedError] or an [*EndedError] where there is nothing to send now, or ever, or [ErrBroken].
 func (s *Store) Open(ctx context.Context, m Entry) (*Attempt, error) {
-	a := &Attempt{Entry: m, token: rand.Text()}
-	args := append(named("token", a.token, "lock", LockTime.Milliseconds(), "sealed", m.Sealed, "dies", m.ExpiresAt.UnixMilli(),
+	token := rand.Text()
+	args := append(named("token", token, "lock", LockTime.Milliseconds(), "sealed", m.Sealed, "dies", m.ExpiresAt.UnixMilli(),
 		"gone", s.gone(m), "resends", m.Resends), m.fields(0, 0)...)
 	reply, err := openScript.Run(ctx, s.rdb, keysOf(m.ID), args...).StringSlice()
-	if err != nil {
+	if err = readable(err); err != nil {
 		return nil, fmt.Errorf("open the record: %w", err)
 	}
-	var r struct {
-		Status  string       `redis:"status"`
-		For     int64        `redis:"for"`
-		Outcome tasks.State  `redis:"outcome"`
-		Seed    []byte       `redis:"seed"`
-		KeyID   string       `redis:"kid"`
-		Digits  int          `redis:"digits"`
-		Resends int          `redis:"sending"`
-		Tries   int          `redis:"tries"`
-		Created int64        `redis:"created"`
-		Expires int64        `redis:"expires"`
-		Reason  tasks.Reason `redis:"reason"`
-		Relay   string       `redis:"relay"`
-	}
-	if err := scanPairs(reply, &r); err != nil {
-		return nil, fmt.Errorf("open the record: %w", err)
-	}
-	switch r.Status {
+	h := hashOfPairs(reply)
+	switch h["status"] {
 	case "locked":
-		return nil, &LockedError{time.Duration(r.For) * time.Millisecond}
+		return nil, &LockedError{time.Duration(h.number("for")) * time.Millisecond}
 	case "ended":
-		return nil, &EndedError{r.Outcome}
+		return nil, &EndedError{tasks.State(h["outcome"])}
 	}
-	a.ours = r.KeyID == m.KeyID
-	a.Seed, a.KeyID, a.Digits, a.Resends, a.Try = r.Seed, r.KeyID, r.Digits, r.Resends, r.Tries
-	a.CreatedAt, a.ExpiresAt = moment(r.Created), moment(r.Expires)
-	a.LastReason, a.LastRelay = r.Reason, r.Relay
+	a := &Attempt{Entry: h.entry(m.ID), token: token, Try: int(h.number("tries")), LastReason: tasks.Reason(h["reason"]), LastRelay: h["relay"]}
+	a.Resends, a.ClientRef = int(h.number("sending")), m.ClientRef
+	if a.KeyID == m.KeyID {
+		a.Sealed = m.Sealed // sealed under another key, it could not be opened with the record's
+	}
 	return a, nil
-}
-
-// scanPairs reads name, value, ... into a struct with redis tags.
-func scanPairs(pairs []string, into any) error {
-	fields := map[string]string{}
-	for i := 0; i+1 < len(pairs); i += 2 {
-		fields[pairs[i]] = pairs[i+1]
-	}
-	return redis.NewMapStringStringResult(fields, nil).Scan(into)
 }
 
 // Renew holds the send lock for another [LockTime]. It returns [ErrLostLock] if another worker has the lock, or if the
@@ -115,41 +89,45 @@ func (s *Store) Locked(ctx context.Context, id string) (bool, error) {
 // takes effect whichever worker holds the lock. If Redis has lost the record since Open, as a failover can, Accept writes
 // it anew: the person has the mail, and must find that its secret is right.
 func (s *Store) Accept(ctx context.Context, a *Attempt, r Result) error {
-	if !a.ours { // what is sealed here is under another key than the record's
-		return s.move(ctx, a.Entry, a.token, tasks.Accepted, r, 0, true, nil)
-	}
-	return s.move(ctx, a.Entry, a.token, tasks.Accepted, r, 0, true, a.Sealed, a.fields(a.Resends, a.Try)...)
+	_, err := s.move(ctx, a.Entry, a.token, tasks.Accepted, r, 0, true, a.Sealed, a.fields(a.Resends, a.Try)...)
+	return err
 }
 
 // Defer writes down a failed attempt, to be followed by another at next, and releases the lock. An attempt that does not
 // count is taken off the count again. A mail that was revoked meanwhile ends as revoked.
 func (s *Store) Defer(ctx context.Context, a *Attempt, r Result, next time.Time, counts bool) error {
-	return s.move(ctx, a.Entry, a.token, tasks.Deferred, r, next.UnixMilli(), counts, nil)
+	_, err := s.move(ctx, a.Entry, a.token, tasks.Deferred, r, next.UnixMilli(), counts, nil)
+	return err
 }
 
-// End gives the mail its outcome and releases the lock. Like Defer, it leaves a mail alone that another worker is sending
-// by now, and returns a [*LockedError].
-func (s *Store) End(ctx context.Context, a *Attempt, outcome tasks.State, r Result) error {
+// End gives the mail its outcome, releases the lock and returns the outcome that the record has. Like Defer, it leaves a
+// mail alone that another worker is sending by now, and returns a [*LockedError].
+//
+// The outcome is another one than was asked for where the record knows better: a mail that a relay has taken is not expired
+// but accepted, and one that a relay may have taken is unknown. What has an outcome keeps it.
+func (s *Store) End(ctx context.Context, a *Attempt, outcome tasks.State, r Result) (tasks.State, error) {
 	return s.move(ctx, a.Entry, a.token, outcome, r, 0, true, nil)
 }
 
 // EndUnopened gives an outcome to a mail that was never opened for sending, such as one whose task came too late. A mail
 // that has an outcome keeps it. One that a worker is sending now is left alone, with a [*LockedError].
-func (s *Store) EndUnopened(ctx context.Context, m Entry, outcome tasks.State, r Result) error {
+func (s *Store) EndUnopened(ctx context.Context, m Entry, outcome tasks.State, r Result) (tasks.State, error) {
 	return s.move(ctx, m, "", outcome, r, 0, true, nil, m.plainFields()...)
 }
 
-// move takes a mail out of sending. sealed and fields are for a record that is not there.
-func (s *Store) move(ctx context.Context, m Entry, token string, to tasks.State, r Result, next int64, counts bool, sealed []byte, fields ...any) error {
+// move takes a mail out of sending, and returns the state that it is in now. sealed and fields are for a record that is not
+// there.
+func (s *Store) move(ctx context.Context, m Entry, token string, to tasks.State, r Result, next int64, counts bool, sealed []byte, fields ...any) (tasks.State, error) {
 	args := append(named("token", token, "to", string(to), "reason", string(r.Reason), "code", r.Code, "enhanced", r.EnhancedCode, "said", r.Said,
 		"relay", r.Relay, "queue_id", r.QueueID, "next", next, "counts", counts, "gone", s.gone(m), "resends", m.Resends,
 		"sealed", sealed, "dies", m.ExpiresAt.UnixMilli()), fields...)
-	locked, err := moveScript.Run(ctx, s.rdb, keysOf(m.ID), args...).Int64()
-	switch {
-	case err != nil:
-		return fmt.Errorf("write the record as %s: %w", to, err)
-	case locked > 0:
-		return &LockedError{time.Duration(locked) * time.Millisecond}
+	reply, err := moveScript.Run(ctx, s.rdb, keysOf(m.ID), args...).StringSlice()
+	if err = readable(err); err != nil {
+		return "", fmt.Errorf("write the record as %s: %w", to, err)
 	}
-	return nil
+	h := hashOfPairs(reply)
+	if h["for"] != "" {
+		return "", &LockedError{time.Duration(h.number("for")) * time.Millisecond}
+	}
+	return tasks.State(h["state"]), nil
 }

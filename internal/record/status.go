@@ -8,38 +8,33 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// Status reads what the record of id says of its mail, as of now, or returns [tasks.ErrNotFound].
+var statusFields = []string{"kind", "purpose", "client_ref", "state", "cred", "reason", "code", "enhanced", "said", "relay", "queue_id", "sending", "tries",
+	"created", "expires", "next", "accepted", "fingerprint"}
+
+// Status reads what the record of id says of its mail, as of now. It returns [tasks.ErrNotFound] where there is no record, or
+// [ErrBroken].
 func (s *Store) Status(ctx context.Context, id string, now time.Time) (tasks.Status, error) {
-	var f struct {
-		Kind         tasks.Kind            `redis:"kind"`
-		Purpose      string                `redis:"purpose"`
-		State        tasks.State           `redis:"state"`
-		Credential   tasks.CredentialState `redis:"cred"`
-		Reason       tasks.Reason          `redis:"reason"`
-		Code         int                   `redis:"code"`
-		EnhancedCode string                `redis:"enhanced"`
-		Said         string                `redis:"said"`
-		Relay        string                `redis:"relay"`
-		QueueID      string                `redis:"queue_id"`
-		Resends      int                   `redis:"sending"`
-		Tries        int                   `redis:"tries"`
-		Created      int64                 `redis:"created"`
-		Expires      int64                 `redis:"expires"`
-		Next         int64                 `redis:"next"`
-		Accepted     int64                 `redis:"accepted"`
-	}
-	err := s.rdb.HMGet(ctx, recordKey(id), "kind", "purpose", "state", "cred", "reason", "code", "enhanced", "said", "relay", "queue_id", "sending", "tries",
-		"created", "expires", "next", "accepted").Scan(&f)
-	if err != nil {
+	values, err := s.rdb.HMGet(ctx, recordKey(id), statusFields...).Result()
+	if err = readable(err); err != nil {
 		return tasks.Status{}, fmt.Errorf("read the record: %w", err)
 	}
-	if f.State == "" {
-		return tasks.Status{}, tasks.ErrNotFound
+	status, _, err := statusOf(id, values, now)
+	return status, err
+}
+
+// statusOf takes over what was read of the record, and returns the mail's fingerprint too.
+func statusOf(id string, values []any, now time.Time) (status tasks.Status, fingerprint []byte, err error) {
+	h := hashOf(statusFields, values)
+	if h["state"] == "" {
+		return tasks.Status{}, nil, tasks.ErrNotFound
 	}
-	if (f.Credential == tasks.CredentialLive || f.Credential == tasks.CredentialPending) && now.After(moment(f.Expires)) {
-		f.Credential = tasks.CredentialExpired // nothing writes this down: the clock alone ends it
+	credential := tasks.CredentialState(h["cred"])
+	if (credential == tasks.CredentialLive || credential == tasks.CredentialPending) && now.After(h.moment("expires")) {
+		credential = tasks.CredentialExpired // nothing writes this down: the clock alone ends it
 	}
-	return tasks.Status{ID: id, Kind: f.Kind, Purpose: f.Purpose, State: f.State, Credential: f.Credential, Reason: f.Reason, Code: f.Code,
-		EnhancedCode: f.EnhancedCode, RelaySaid: f.Said, Relay: f.Relay, QueueID: f.QueueID, Resends: f.Resends, Tries: f.Tries, CreatedAt: moment(f.Created),
-		ExpiresAt: moment(f.Expires), NextTry: moment(f.Next), AcceptedAt: moment(f.Accepted)}, nil
+	return tasks.Status{ID: id, Reference: tasks.Reference(id), ClientRef: h["client_ref"], Kind: tasks.Kind(h["kind"]), Purpose: h["purpose"],
+		State: tasks.State(h["state"]), Credential: credential, Reason: tasks.Reason(h["reason"]), Code: int(h.number("code")),
+		EnhancedCode: h["enhanced"], RelaySaid: h["said"], Relay: h["relay"], QueueID: h["queue_id"], Resends: int(h.number("sending")),
+		Tries: int(h.number("tries")), CreatedAt: h.moment("created"), ExpiresAt: h.moment("expires"), NextTry: h.moment("next"),
+		AcceptedAt: h.moment("accepted")}, []byte(h["fingerprint"]), nil
 }

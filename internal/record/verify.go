@@ -1,6 +1,7 @@
 package record
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/redis/go-redis/v9"
 
+	"example.com/securemail/internal/lp"
 	"example.com/securemail/tasks"
 )
 
@@ -25,6 +27,9 @@ const (
 	MissWindow            = 24 * time.Hour
 )
 
+// ReplayTime is how long a yes is said again to the same attempt, so that a lost reply locks nobody out.
+const ReplayTime = 2 * time.Minute
+
 // finishTime bounds what ends an answer once it has been compared, whatever the caller's context does.
 const finishTime = 5 * time.Second
 
@@ -37,22 +42,23 @@ const (
 	NotCompared Comparison = "none" // there is no such credential, or it is not the one that was asked for
 )
 
-// Answer is one answer in progress.
+// Answer is one answer in progress. Its Entry is the record's, and has an ID alone where there is none. Check that it is
+// [Entry.Authentic] before the secret is derived.
 type Answer struct {
-	ID      string
-	Purpose string // of the mail, as are the others below; empty where there is no record
-	Kind    tasks.Kind
-	Address string // an [AddressTag]
-	KeyID   string
-	Seed    []byte
-	Digits  int
-	TOTP    []byte // the sealed secret; empty for the other kinds
-	Live    bool   // the credential can be verified, as of when the record was read
-	Limited bool   // the recipient has had too many wrong answers, so this one must not be compared
+	Entry
+	Live     bool // the credential can be verified, as of when the record was read
+	Verified bool // a right answer has used it up
+	Limited  bool // the recipient has had too many wrong answers, so this one must not be compared
 
 	counters string
 	purpose  string // of the question
 	token    string
+}
+
+// AttemptToken names one attempt of a caller to answer: the same attempt with the same answer has the same token. key is the
+// key ring's recipients key, so that nobody can compute the token from what is in Redis.
+func AttemptToken(key []byte, ref tasks.Ref, typed string) string {
+	return lp.Hash(key, "securemail/attempt/v1", ref.ID, ref.Purpose, ref.To, ref.Session, ref.Attempt, typed)
 }
 
 // Outcome is how an answer ended. Where it is neither right nor wrong, there was nothing to compare with: the credential
@@ -69,9 +75,10 @@ var (
 )
 
 // BeginVerify reads the record of id and how many wrong answers a recipient has given for a purpose, in one round trip. It
-// changes nothing. counters is the key of the recipient's counters (limits.RecipientKey).
-func (s *Store) BeginVerify(ctx context.Context, id, counters, purpose string) (*Answer, error) {
-	a := &Answer{ID: id, token: rand.Text(), counters: counters, purpose: purpose}
+// changes nothing. counters is the key of the recipient's counters (limits.RecipientKey). token is an [AttemptToken], or
+// empty for an answer that nobody will repeat. The error can be [ErrBroken].
+func (s *Store) BeginVerify(ctx context.Context, id, counters, purpose, token string) (*Answer, error) {
+	a := &Answer{Entry: Entry{ID: id}, token: cmp.Or(token, rand.Text()), counters: counters, purpose: purpose}
 	keys, args := []string{counters}, named("purpose", purpose, "window", MissWindow.Milliseconds())
 	var read *redis.SliceCmd
 	var misses []int64
@@ -87,12 +94,13 @@ func (s *Store) BeginVerify(ctx context.Context, id, counters, purpose string) (
 		misses, err = count.Int64Slice()
 		return errors.Join(err, read.Err())
 	})
+	if read.Err() != nil {
+		err = readable(read.Err())
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read the record and the recipient's counters: %w", err)
 	}
-	if err := a.scan(read, misses[0]); err != nil {
-		return nil, err
-	}
+	a.read(read.Val(), misses[0])
 	a.Limited = misses[1] >= MaxRecipientMisses || misses[2] >= MaxRecipientMissesAll
 	if a.Kind == tasks.TOTP {
 		a.Limited = misses[3] >= MaxRecipientMisses
@@ -100,52 +108,48 @@ func (s *Store) BeginVerify(ctx context.Context, id, counters, purpose string) (
 	return a, nil
 }
 
-// Read reads what BeginVerify reads of the record, as of now.
+// Read reads what BeginVerify reads of the record, as of now. The error can be [ErrBroken].
 func (s *Store) Read(ctx context.Context, id string, now time.Time) (*Answer, error) {
-	a := &Answer{ID: id}
-	return a, a.scan(s.rdb.HMGet(ctx, recordKey(id), answerFields...), now.UnixMilli())
+	a := &Answer{Entry: Entry{ID: id}}
+	values, err := s.rdb.HMGet(ctx, recordKey(id), answerFields...).Result()
+	if err = readable(err); err != nil {
+		return nil, fmt.Errorf("read the record: %w", err)
+	}
+	a.read(values, now.UnixMilli())
+	return a, nil
 }
 
-var answerFields = []string{"kind", "purpose", "to", "kid", "seed", "digits", "totp", "cred", "expires"}
+var answerFields = append([]string{"cred"}, entryFields...)
 
-// scan takes over what was read of the record at now, in ms.
-func (a *Answer) scan(read *redis.SliceCmd, now int64) error {
-	var f struct {
-		Kind    tasks.Kind            `redis:"kind"`
-		Purpose string                `redis:"purpose"`
-		Address string                `redis:"to"`
-		KeyID   string                `redis:"kid"`
-		Seed    []byte                `redis:"seed"`
-		Digits  int                   `redis:"digits"`
-		TOTP    []byte                `redis:"totp"`
-		Cred    tasks.CredentialState `redis:"cred"`
-		Expires int64                 `redis:"expires"`
-	}
-	if err := read.Scan(&f); err != nil {
-		return fmt.Errorf("read the record: %w", err)
-	}
-	a.Kind, a.Purpose, a.Address, a.KeyID, a.Seed, a.Digits, a.TOTP = f.Kind, f.Purpose, f.Address, f.KeyID, f.Seed, f.Digits, f.TOTP
-	switch f.Cred {
+// read takes over what was read of the record at now, in ms.
+func (a *Answer) read(values []any, now int64) {
+	h := hashOf(answerFields, values)
+	a.Entry = h.entry(a.ID)
+	switch tasks.CredentialState(h["cred"]) {
 	case tasks.CredentialLive, tasks.CredentialPending:
-		a.Live = f.Expires > now
+		a.Live = h.number("expires") > now
 	case tasks.CredentialActive:
 		a.Live = true
+	case tasks.CredentialVerified:
+		a.Verified = true
 	}
-	return nil
 }
 
 // FinishVerify writes down the result of the comparison: the recipient's counters and the credential count a wrong answer,
 // and the credential is used up by a right one. It sends the same commands whatever the result. A right answer may find
-// that another one came first, or that the recipient's counters were filled meanwhile.
+// that another one came first, or that the recipient's counters were filled meanwhile. step is that of a right TOTP code.
+//
+// matches says that the answer is the secret's, though it may be too late to be right. Where an earlier call with the same
+// token was right, so is this one, for [ReplayTime].
 //
 // It ends what it began even if ctx ends: an answer that was compared is counted. On a Cluster the two commands reach
 // different servers, and one can fail without the other. Then nobody learns the result.
-func (s *Store) FinishVerify(ctx context.Context, a *Answer, result Comparison, step int64) (Outcome, error) {
+func (s *Store) FinishVerify(ctx context.Context, a *Answer, result Comparison, matches bool, step int64) (Outcome, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTime)
 	defer cancel()
 	count := a.countArgs(result)
-	finish := named("token", a.token, "result", string(result), "step", step, "misses", MaxMisses, "misses_active", MaxMissesActive,
-		"retention", s.retention.Milliseconds())
+	finish := named("token", a.token, "result", string(result), "matches", matches, "again", ReplayTime.Milliseconds(), "step", step,
+		"misses", MaxMisses, "misses_active", MaxMissesActive)
 	var place bool
 	var text string
 	err := repeat(ctx, func() error {
@@ -162,13 +166,13 @@ func (s *Store) FinishVerify(ctx context.Context, a *Answer, result Comparison, 
 		return err
 	})
 	if err != nil {
-		return Outcome{}, fmt.Errorf("finish the answer: %w", err)
+		return Outcome{}, fmt.Errorf("finish the answer: %w", readable(err))
 	}
 	if !place {
 		return Outcome{}, nil
 	}
 	out := readOutcome(text)
-	if result == Wrong && !out.Wrong { // the credential died meanwhile, and the answer learns nothing
+	if result == Wrong && !out.Wrong { // the credential died meanwhile, or the answer was right before
 		s.rdb.HDel(ctx, a.counters, a.field()) // where that fails it stays counted, which errs on the strict side
 	}
 	return out, nil

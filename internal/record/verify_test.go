@@ -25,11 +25,11 @@ func TestBeginVerify_ReservesNothingWhereTheRecordCannotBeRead(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range record.MaxRecipientMisses + 1 {
-		if _, err := s.BeginVerify(t.Context(), "broken", counters, "sign-in"); err == nil {
+		if _, err := s.BeginVerify(t.Context(), "broken", counters, "sign-in", ""); err == nil {
 			t.Fatal("got no error of a record that cannot be read")
 		}
 	}
-	if c, err := s.BeginVerify(t.Context(), "other", counters, "sign-in"); err != nil || c.Limited {
+	if c, err := s.BeginVerify(t.Context(), "other", counters, "sign-in", ""); err != nil || c.Limited {
 		t.Errorf("got %+v, %v; want that nothing was reserved", c, err)
 	}
 }

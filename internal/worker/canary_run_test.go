@@ -150,7 +150,11 @@ func (r *canaryRun) start(limiter submission.Limiter, relays ...submission.Relay
 // the secret.
 func (r *canaryRun) expect(id string, m tasks.Mail, seed []byte) credential.Credential {
 	r.t.Helper()
-	cred, err := credential.Derive(r.key, credential.Params{Kind: (m.Kind), ID: id, Purpose: m.Purpose, To: m.To, Seed: seed, Digits: 8})
+	p := credential.Params{Kind: m.Kind, ID: id, Purpose: m.Purpose, To: m.To, Seed: seed}
+	if m.Kind == tasks.Code {
+		p.Digits = 8
+	}
+	cred, err := credential.Derive(r.key, p)
 	if err != nil {
 		r.t.Fatal(err)
 	}

@@ -13,15 +13,9 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// compose makes the bytes of the mail. Every attempt of one sending carries the same secret and the same Message-ID.
-func (r *run) compose() ([]byte, error) {
-	key, found, err := r.config.KeyRing.Key(r.attempt.KeyID)
-	if err != nil {
-		r.warnKeyRing(err)
-	}
-	if !found {
-		return nil, errNoKey
-	}
+// compose makes the bytes of the mail under key, the ring key of its secret. Every attempt of one sending carries the same
+// secret and the same Message-ID.
+func (r *run) compose(key []byte) ([]byte, error) {
 	mail, err := r.mail(key)
 	if err != nil {
 		return nil, &composeError{err}
@@ -41,7 +35,7 @@ func (r *run) mail(key []byte) (message.Content, error) {
 		return message.Content{}, err
 	}
 	cred, err := credential.Derive(key, credential.Params{Kind: m.Kind, ID: a.ID, Purpose: m.Purpose, To: m.To,
-		Seed: a.Seed, Digits: a.Digits})
+		Seed: a.Seed, Digits: a.Digits, Session: r.task.Session})
 	if err != nil {
 		return message.Content{}, err
 	}

@@ -68,7 +68,7 @@ func (r *run) send(ctx context.Context) outcome {
 	if stop != nil {
 		return *stop
 	}
-	if err := r.checkLife(); err != nil {
+	if err := r.checkTask(); err != nil {
 		return r.unreadable(ctx, err)
 	}
 	if r.late() {
@@ -102,16 +102,24 @@ func (r *run) send(ctx context.Context) outcome {
 	r.trace("opened")
 	lock := keepLock(ctx, r.records, r.attempt, requested)
 	defer lock.stop()
+	key, err := r.key(ring)
+	if err != nil {
+		return r.settle(ctx, verdictOf(err), err)
+	}
+	// The secret's life is what its record says. A repeated task can have later dates.
+	if r.task.CreatedAt, r.task.ExpiresAt = r.attempt.CreatedAt, r.attempt.ExpiresAt; r.late() {
+		return r.end(ctx, tasks.Expired, record.Result{Reason: tasks.ReasonLate}, nil)
+	}
 	if wait, err := r.admit(ctx, ring); err != nil || wait > 0 {
 		return r.limited(ctx, wait, err)
 	}
-	return r.submit(ctx, turn, lock)
+	return r.submit(ctx, turn, lock, key)
 }
 
 // submit composes the mail and hands it to a relay.
-func (r *run) submit(ctx context.Context, turn *submission.Turn, lock *sendLock) outcome {
+func (r *run) submit(ctx context.Context, turn *submission.Turn, lock *sendLock, key []byte) outcome {
 	begin := time.Now()
-	message, err := r.compose()
+	message, err := r.compose(key)
 	r.timings.compose.since(begin)
 	if err != nil {
 		return r.settle(ctx, verdictOf(err), err)
@@ -148,12 +156,12 @@ func (r *run) read(ctx context.Context) (payload []byte, stop *outcome) {
 	return r.queued.Payload, nil
 }
 
-func (r *run) late() bool { return r.now().After(lateAt(r.task)) }
+func (r *run) late() bool { return r.now().After(usefulUntil(r.task)) }
 
 // waitForRelay blocks the task's slot until a relay takes mail, half a minute at most, and no longer than the mail is of
 // use. It costs Redis nothing.
 func (r *run) waitForRelay(ctx context.Context) (*submission.Turn, error) {
-	ctx, cancel := context.WithTimeout(ctx, min(relayWait, lateAt(r.task).Sub(r.now())))
+	ctx, cancel := context.WithTimeout(ctx, min(relayWait, usefulUntil(r.task).Sub(r.now())))
 	defer cancel()
 	defer context.AfterFunc(r.stopping, cancel)()
 	return r.config.Relays.Acquire(ctx)
@@ -167,12 +175,16 @@ func (r *run) preferred() string {
 	return ""
 }
 
-// checkLife applies this worker's longest life to what a producer asked for. It tolerates a minute, because clocks differ.
-func (r *run) checkLife() error {
+// checkTask applies this worker's settings to what a producer asked for. It tolerates a minute of a longer life, because
+// clocks differ.
+func (r *run) checkTask() error {
 	const tolerance = time.Minute
-	longest := r.config.MaxLife[r.task.Mail.Kind]
+	m, longest := r.task.Mail, r.config.MaxLife[r.task.Mail.Kind]
 	if r.task.ExpiresAt.Sub(r.task.CreatedAt) > longest+tolerance || r.task.ExpiresAt.Sub(r.now()) > longest+tolerance {
-		return fmt.Errorf("%w: expires_at: it is over the ceiling of %v for a %s", tasks.ErrInvalid, longest, r.task.Mail.Kind)
+		return fmt.Errorf("%w: expires_at: it is over the ceiling of %v for a %s", tasks.ErrInvalid, longest, m.Kind)
+	}
+	if m.Kind == tasks.Code && m.Digits < r.config.MinCodeDigits {
+		return fmt.Errorf("%w: digits: %d are fewer than the worker's min_code_digits, %d", tasks.ErrInvalid, m.Digits, r.config.MinCodeDigits)
 	}
 	return nil
 }
@@ -186,7 +198,7 @@ func (r *run) admit(ctx context.Context, ring *keyring.Ring) (time.Duration, err
 	if err != nil {
 		return 0, err
 	}
-	return r.recipients.Admit(ctx, counters, r.sending(), lateAt(r.task))
+	return r.recipients.Admit(ctx, counters, r.sending(), usefulUntil(r.task))
 }
 
 func (r *run) warnKeyRing(err error) {

@@ -15,12 +15,9 @@ import (
 
 // plainMail is what a record says of the mail without anything that the key ring is needed for.
 func (r *run) plainMail() record.Entry {
-	m := record.Entry{ID: r.task.ID, Kind: r.task.Mail.Kind, Purpose: r.task.Mail.Purpose, Seed: r.task.Seed,
-		Resends: r.task.Resends, CreatedAt: r.task.CreatedAt, ExpiresAt: r.task.ExpiresAt}
-	if r.task.Mail.Kind == tasks.Code {
-		m.Digits = r.config.CodeDigits
-	}
-	return m
+	t := r.task
+	return record.Entry{ID: t.ID, Kind: t.Mail.Kind, Purpose: t.Mail.Purpose, Digits: t.Mail.Digits, Bound: len(t.Session) > 0, Seed: t.Seed,
+		Fingerprint: t.Fingerprint, ClientRef: t.Mail.ClientRef, Resends: t.Resends, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt}
 }
 
 // recordMail is what Open writes if the mail has no record yet, under the ring's active key. Besides the plain fields it
@@ -29,6 +26,7 @@ func (r *run) recordMail(ring *keyring.Ring, payload []byte) (record.Entry, erro
 	m, to := r.plainMail(), r.task.Mail.To
 	kid, key := ring.Active()
 	m.KeyID, m.Address = kid, record.AddressTag(ring.Recipients(), m.ID, to)
+	m.Sign(key)
 	var err error
 	if m.Kind == tasks.TOTP {
 		secret, err := credential.Derive(key, credential.Params{Kind: m.Kind, ID: m.ID, Purpose: m.Purpose, To: to, Seed: m.Seed})
@@ -45,6 +43,29 @@ func (r *run) recordMail(ring *keyring.Ring, payload []byte) (record.Entry, erro
 	return m, err
 }
 
+// errForged is returned where the record is not what a worker wrote for this task.
+var errForged = errors.New("the mail's record in Redis was changed by something else than a worker, or belongs to another mail")
+
+// key returns the ring key of the mail's secret. The record has to be authentic, and that of this task: a task that was
+// rewritten, or another mail with the same idempotency key, must not be mixed with it.
+func (r *run) key(ring *keyring.Ring) ([]byte, error) {
+	a := r.attempt
+	key, found, err := r.config.KeyRing.Key(a.KeyID)
+	if err != nil {
+		r.warnKeyRing(err)
+	}
+	if !found {
+		return nil, errNoKey
+	}
+	want := r.plainMail()
+	want.Version, want.KeyID, want.Seed, want.CreatedAt, want.ExpiresAt = tasks.Version, a.KeyID, a.Seed, a.CreatedAt, a.ExpiresAt
+	want.Address, want.MAC = record.AddressTag(ring.Recipients(), a.ID, r.task.Mail.To), a.MAC
+	if !want.Authentic(key) {
+		return nil, errForged
+	}
+	return key, nil
+}
+
 func keptBinding(id, purpose, kid string) credential.Binding {
 	return credential.Binding{Use: credential.UseMail, ID: id, Purpose: purpose, KeyID: kid}
 }
@@ -59,11 +80,11 @@ func (r *run) readKept(ctx context.Context) (payload []byte, stop *outcome) {
 	case errors.Is(err, tasks.ErrNotFound):
 		return end(ended(tasks.Expired, record.Result{Reason: tasks.ReasonLate}, nil))
 	case err != nil:
-		return end(r.alert(redisDelay, tasks.ReasonRedis, err))
+		return end(r.notEnded(err))
 	}
 	r.task.Mail = tasks.Mail{Kind: kept.Kind, Purpose: kept.Purpose}
-	r.task.ExpiresAt = kept.ExpiresAt
-	if len(kept.Sealed) == 0 { // the credential has died
+	r.task.CreatedAt, r.task.ExpiresAt = kept.CreatedAt, kept.ExpiresAt
+	if len(kept.Sealed) == 0 || r.late() { // the credential has died, or soon will
 		return end(r.endUnopened(ctx, tasks.Expired, tasks.ReasonLate, nil))
 	}
 	key, found, _ := r.config.KeyRing.Key(kept.KeyID)
@@ -74,8 +95,11 @@ func (r *run) readKept(ctx context.Context) (payload []byte, stop *outcome) {
 	if err == nil {
 		r.task, err = tasks.ParseTask(tasks.Type, payload)
 	}
+	if errors.Is(err, tasks.ErrNewer) {
+		return end(r.unreadable(ctx, err))
+	}
 	if err != nil || r.task.ID != id {
-		r.task.ID, r.task.ExpiresAt = id, kept.ExpiresAt
+		r.task = tasks.Task{ID: id, Resends: resends, Mail: tasks.Mail{Kind: kept.Kind, Purpose: kept.Purpose}, CreatedAt: kept.CreatedAt, ExpiresAt: kept.ExpiresAt}
 		o := r.endUnopened(ctx, tasks.Refused, tasks.ReasonMalformed, fmt.Errorf("what the record keeps for a resend cannot be used: %w", err))
 		o.alert = true
 		return end(o)

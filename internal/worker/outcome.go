@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
+	"strings"
 	"time"
 
 	"go.uber.org/zap"
@@ -49,28 +51,40 @@ func ended(state tasks.State, result record.Result, cause error) outcome {
 
 // end gives an opened mail its outcome.
 func (r *run) end(ctx context.Context, state tasks.State, result record.Result, cause error) outcome {
-	if err := r.records.End(ctx, r.attempt, state, result); err != nil {
+	now, err := r.records.End(ctx, r.attempt, state, result)
+	if err != nil {
 		return r.notEnded(err)
 	}
-	return ended(state, result, cause)
+	return ended(now, result, cause)
 }
 
 // endUnopened gives an outcome to a mail that was not opened.
 func (r *run) endUnopened(ctx context.Context, state tasks.State, reason tasks.Reason, cause error) outcome {
 	result := record.Result{Reason: reason}
-	if err := r.records.EndUnopened(ctx, r.plainMail(), state, result); err != nil {
+	now, err := r.records.EndUnopened(ctx, r.plainMail(), state, result)
+	if err != nil {
 		return r.notEnded(err)
 	}
-	return ended(state, result, cause)
+	return ended(now, result, cause)
 }
 
 // notEnded keeps a task whose outcome could not be written down: a mail that vanished without one would be lost.
 func (r *run) notEnded(err error) outcome {
 	var locked *record.LockedError
-	if errors.As(err, &locked) {
+	switch {
+	case errors.As(err, &locked):
 		return r.retry(locked.For, tasks.ReasonLocked, nil)
+	case errors.Is(err, record.ErrBroken):
+		return broken(err)
 	}
 	return r.alert(redisDelay, tasks.ReasonRedis, err)
+}
+
+// broken ends a mail whose record can neither be read nor written.
+func broken(err error) outcome {
+	o := ended(tasks.Refused, record.Result{Reason: tasks.ReasonRecord}, err)
+	o.alert = true
+	return o
 }
 
 // notOpened is the outcome where there is nothing to send, now or ever.
@@ -82,27 +96,49 @@ func (r *run) notOpened(err error) outcome {
 		return outcome{state: done.Outcome, result: record.Result{Reason: tasks.ReasonRepeated}, disposition: queue.Done()}
 	case errors.As(err, &locked):
 		return r.retry(locked.For, tasks.ReasonLocked, nil)
+	case errors.Is(err, record.ErrBroken):
+		return broken(err)
 	}
 	return r.alert(redisDelay, tasks.ReasonRedis, err)
 }
 
 // unreadable ends a task that is invalid, and leaves one of a newer version for a newer worker.
 func (r *run) unreadable(ctx context.Context, err error) outcome {
-	if errors.Is(err, tasks.ErrNewer) {
-		return r.retry(newerDelay, tasks.ReasonNewer, err)
+	id, resends, _ := strings.Cut(r.queued.ID, ".")
+	if !tasks.ValidID(id) {
+		// No record can have this id, and no producer of ours has made it.
+		o := ended(tasks.Refused, record.Result{Reason: tasks.ReasonMalformed}, fmt.Errorf("the task's id is not that of a mail: %w", err))
+		o.alert = true
+		return o
 	}
-	if r.task.ID == "" {
+	if errors.Is(err, tasks.ErrNewer) {
+		return r.newer(ctx, id, resends, err)
+	}
+	if r.task.ID == "" || r.task.ExpiresAt.After(r.now().Add(r.config.MaxLife[r.task.Mail.Kind])) {
 		// Nothing in the payload can be relied on. The id that asynq knows is the one the producer asks with.
 		now := r.now()
-		r.task = tasks.Task{ID: r.queued.ID, CreatedAt: now, ExpiresAt: now}
+		r.task = tasks.Task{ID: id, Resends: r.task.Resends, CreatedAt: now, ExpiresAt: now}
 	}
 	return r.endUnopened(ctx, tasks.Refused, tasks.ReasonMalformed, err)
+}
+
+// newer leaves a task for a newer worker, until the life of its secret ends, as far as a record tells.
+func (r *run) newer(ctx context.Context, id, resends string, cause error) outcome {
+	kept, err := r.records.Kept(ctx, id)
+	if err == nil && r.now().After(kept.ExpiresAt) {
+		r.task = tasks.Task{ID: id, Mail: tasks.Mail{Kind: kept.Kind, Purpose: kept.Purpose}, CreatedAt: kept.CreatedAt, ExpiresAt: kept.ExpiresAt}
+		r.task.Resends, _ = strconv.Atoi(resends)
+		return r.endUnopened(ctx, tasks.Expired, tasks.ReasonLate, cause)
+	}
+	return r.retry(newerDelay, tasks.ReasonNewer, cause)
 }
 
 // limited defers a mail until the recipient may have it, or refuses it.
 func (r *run) limited(ctx context.Context, wait time.Duration, err error) outcome {
 	result := record.Result{Reason: tasks.ReasonLimited}
 	switch {
+	case errors.Is(err, tasks.ErrLimited) && r.late(): // no limit: its life ended while it waited
+		return r.end(ctx, tasks.Expired, record.Result{Reason: tasks.ReasonLate}, nil)
 	case errors.Is(err, tasks.ErrLimited):
 		return r.end(ctx, tasks.Refused, result, nil)
 	case err != nil:
@@ -150,7 +186,7 @@ func (r *run) settle(ctx context.Context, v verdict, err error) outcome {
 	if v.reason == tasks.ReasonUnconfirmed && r.config.StopOnUnknown {
 		v.outcome = tasks.Unknown
 	}
-	delay, again := delayOf(v, r.attempt.Try, lateAt(r.task).Sub(r.now()))
+	delay, again := delayOf(v, r.attempt.Try, usefulUntil(r.task).Sub(r.now()))
 	switch {
 	case v.outcome != "":
 		again = false

@@ -38,8 +38,8 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 // report logs and counts the outcome of a run, once.
 func (r *run) report(o outcome) {
 	kind := string(r.task.Mail.Kind)
-	if kind == "" {
-		kind = "none" // unreadable
+	if _, known := r.task.Mail.Kind.Info(); !known {
+		kind = "none" // unreadable, or what somebody else wrote into the record
 	}
 	r.metrics.runs.WithLabelValues(kind, string(o.state), string(o.result.Reason)).Inc()
 	if o.state == tasks.Accepted && o.result.Reason == "" {

@@ -40,6 +40,8 @@ func verdictOf(err error) verdict {
 		return verdict{reason: tasks.ReasonLate, outcome: tasks.Expired}
 	case errors.Is(err, errNoKey):
 		return verdict{reason: tasks.ReasonKeyRing, delay: 30 * time.Second, alert: true}
+	case errors.Is(err, errForged):
+		return verdict{reason: tasks.ReasonRecord, outcome: tasks.Refused, alert: true}
 	case errors.As(err, new(*composeError)):
 		return verdict{reason: tasks.ReasonMessage, outcome: tasks.Refused, alert: true}
 	case errors.Is(err, record.ErrLostLock):
@@ -102,11 +104,7 @@ const (
 	minDelay = 2 * time.Second
 )
 
-// lateAt is when a mail has become too old to be of use: a secret that arrives with less than a fifth of its life left is
-// dead before a person has typed it.
-func lateAt(t tasks.Task) time.Time {
-	return t.ExpiresAt.Add(-t.ExpiresAt.Sub(t.CreatedAt) / 5)
-}
+func usefulUntil(t tasks.Task) time.Time { return tasks.UsefulUntil(t.CreatedAt, t.ExpiresAt) }
 
 // delayOf places the next attempt inside what is left of the mail's life, or reports that there is no room for one. A wait
 // that would miss the end becomes half of what is left, so that a mail has its last chance shortly before the end.

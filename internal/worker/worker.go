@@ -63,11 +63,11 @@ type Config struct {
 	ReplyTo mailaddr.Address
 	Product string
 
-	MaxLife     tasks.Lives
-	CodeDigits  int
-	Retention   time.Duration // of records, past a secret's expiry
-	Concurrency int
-	Unlimited   bool // recipients may have any number of mails: for development
+	MaxLife       tasks.Lives
+	MinCodeDigits int           // a code with fewer digits is refused: 6 or 8
+	Retention     time.Duration // of records, past a secret's expiry
+	Concurrency   int
+	Unlimited     bool // recipients may have any number of mails: for development
 
 	Log     *zap.Logger
 	Metrics prometheus.Registerer

@@ -1,18 +1,21 @@
--- Hands an active TOTP over to the application, which checks its codes from now on.
--- arguments: token, retention (ms)
--- returns exported:<last time step that was accepted>, or the state that it is in instead
+-- Hands an active TOTP over to the application, which checks its codes from now on. May be repeated for a while.
+-- KEYS[2] the secret of an exported TOTP
+-- arguments: again (ms in which it may be repeated), retention (ms)
+-- returns name, value, ...: step (the last time step that was accepted) and totp; or nothing where it cannot be exported
 local arg = named()
-local r = redis.call('HMGET', KEYS[1], 'cred', 'calls', 'step')
-local cred, calls = r[1], r[2] or ''
-local before = replayed(calls, arg.token)
-if before then
-  return before
+local r = redis.call('HMGET', KEYS[1], 'cred', 'step', 'totp')
+local cred, step, totp = r[1], r[2] or '0', r[3]
+if cred == 'active' and totp then
+  redis.call('SET', KEYS[2], totp, 'PX', arg.again)
+  redis.call('HSET', KEYS[1], 'cred', 'exported')
+  redis.call('HDEL', KEYS[1], 'totp')
+  redis.call('PEXPIRE', KEYS[1], arg.retention)
+elseif cred == 'exported' then
+  totp = redis.call('GET', KEYS[2])
+else
+  totp = nil
 end
-if cred ~= 'active' then
-  return cred or 'unknown'
+if not totp then
+  return {}
 end
-local answer = 'exported:' .. r[3]
-redis.call('HSET', KEYS[1], 'cred', 'exported', 'calls', arg.token .. '=' .. answer .. ' ')
-redis.call('HDEL', KEYS[1], 'totp')
-redis.call('PEXPIRE', KEYS[1], arg.retention)
-return answer
+return {'step', step, 'totp', totp}

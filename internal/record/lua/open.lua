@@ -4,21 +4,22 @@
 -- returns name, value, ...: status open with what the record has; status locked with for (ms); status ended with outcome
 local arg, rest = named()
 local time = now()
-local r = redis.call('HMGET', KEYS[1], 'state', 'lock', 'lock_until', 'seed', 'cred', 'sending')
-local state, lock, lock_until, seed, cred = r[1], r[2], tonumber(r[3] or '0'), r[4], r[5]
-local at, resends, ended = tonumber(r[6] or '0'), tonumber(arg.resends), has_ended(r[1])
+local r = redis.call('HMGET', KEYS[1], 'state', 'lock', 'lock_until', 'seed', 'cred', 'sending', 'tries')
+local state, lock, seed, cred = r[1], r[2], r[4], r[5]
+local held, at, resends, ended = lock_left(r[3], time), number(r[6]), tonumber(arg.resends), has_ended(r[1])
 
-if resends < at then -- the task of an earlier sending came again
+-- The task of an earlier sending came again, or one that no resend has made: sendings follow each other.
+if resends < at or seed and resends > at + 1 then
   return {'status', 'ended', 'outcome', ended and state or 'unknown'}
 end
 if ended and resends == at then
   return {'status', 'ended', 'outcome', state}
 end
-if lock and lock ~= arg.token and lock_until > time then
-  return {'status', 'locked', 'for', tostring(lock_until - time)}
+if lock and lock ~= arg.token and held > 0 then
+  return {'status', 'locked', 'for', tostring(held)}
 end
 -- A dead secret is not sent. A verified one was evidently mailed before, by an attempt whose end nobody saw.
-local outcome = ({verified = 'accepted', exported = 'accepted', active = 'accepted', locked = 'expired', revoked = 'revoked'})[cred or '']
+local outcome = outcome_of(cred)
 if outcome and not ended then
   local reason = ({locked = 'misses', revoked = 'revoked'})[cred] or 'used'
   redis.call('HSET', KEYS[1], 'state', outcome, 'changed', time, 'reason', reason)
@@ -39,11 +40,11 @@ if not seed then
   redis.call('SET', KEYS[2], arg.sealed, 'PXAT', arg.dies)
 end
 if lock ~= arg.token then -- the same token is the same call, repeated because its reply was lost
-  redis.call('HINCRBY', KEYS[1], 'tries', 1)
+  redis.call('HSET', KEYS[1], 'tries', (resends > at and 0 or number(r[7])) + 1)
 end
 redis.call('HSET', KEYS[1], 'state', 'sending', 'changed', time, 'lock', arg.token, 'lock_until', time + arg.lock)
 redis.call('HDEL', KEYS[1], 'next')
-local fields = {'seed', 'kid', 'digits', 'sending', 'tries', 'created', 'expires', 'reason', 'relay'}
+local fields = {'v', 'kind', 'purpose', 'digits', 'bound', 'created', 'expires', 'kid', 'seed', 'to', 'fingerprint', 'mac', 'totp', 'sending', 'tries', 'reason', 'relay'}
 local values, reply = redis.call('HMGET', KEYS[1], unpack(fields)), {'status', 'open'}
 for i, field in ipairs(fields) do
   reply[#reply + 1] = field

@@ -16,9 +16,26 @@ local function named()
   return arg, 2 * count + 2
 end
 
+-- number reads a field of the record: 0 where it is missing, or no number.
+local function number(value)
+  return tonumber(value or '') or 0
+end
+
+-- lock_left returns for how many ms somebody holds the send lock. A lock that is further ahead than any worker takes one is
+-- none: somebody else wrote it, and the mail would wait for ever.
+local function lock_left(lock_until, time)
+  local left = number(lock_until) - time
+  return left > 0 and left <= 60000 and left or 0
+end
+
 -- has_ended reports whether a state is an outcome.
 local function has_ended(state)
   return state == 'accepted' or state == 'refused' or state == 'expired' or state == 'revoked' or state == 'unknown'
+end
+
+-- outcome_of returns the outcome of a mail whose secret is in this state, or nil while it can be verified.
+local function outcome_of(cred)
+  return ({verified = 'accepted', exported = 'accepted', active = 'accepted', locked = 'expired', revoked = 'revoked'})[cred or '']
 end
 
 -- begin_sending moves the record to another sending, and forgets the result of the one before.
@@ -26,10 +43,3 @@ local function begin_sending(resends)
   redis.call('HDEL', KEYS[1], 'reason', 'code', 'enhanced', 'said', 'relay', 'queue_id', 'accepted')
   redis.call('HSET', KEYS[1], 'sending', resends, 'tries', 0)
 end
-
--- replayed returns the answer that an earlier call with the same token got. A token comes again where a call is repeated
--- because its reply was lost.
-local function replayed(calls, token)
-  return string.match(calls, token .. '=([%w:]+)')
-end
-

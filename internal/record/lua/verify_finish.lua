@@ -1,36 +1,42 @@
 -- Finishes one answer to a credential: counts the miss, or uses the credential up. Of a TOTP, the time step is used up.
--- arguments: token, result (right, wrong, or none if the answer was not compared), step (of a right TOTP code), misses (at
---            which the credential is locked), misses_active (in a row, at which an active TOTP is), retention (ms)
+-- arguments: token, result (right, wrong, or none if the answer was not compared), matches (1 if the answer is the secret's,
+--            though it may be too late), again (ms for which a yes is said again), step (of a right TOTP code), misses (at
+--            which the credential is locked), misses_active (in a row, at which an active TOTP is)
 -- returns right, wrong:<tries left>, unknown, replayed, or the state that leaves nothing to verify
 local arg = named()
+local time = now()
 local r = redis.call('HMGET', KEYS[1], 'cred', 'expires', 'misses', 'calls', 'step')
-local cred, expires, misses, calls, step = r[1], tonumber(r[2] or '0'), tonumber(r[3] or '0'), r[4] or '', tonumber(r[5] or '0')
+local cred, expires, misses, calls, step = r[1], number(r[2]), number(r[3]), r[4] or '', number(r[5])
 
-if not cred or arg.result == 'none' then
-  return 'unknown'
+-- A token comes again where a call is repeated because its reply was lost, here or on the application's side. A yes is
+-- only repeated to an answer that is right: whoever can write to Redis could put one here.
+local before, at = string.match(calls, arg.token .. '=([%w:]+)@(%d+)')
+if before == 'right' and (arg.matches ~= '1' or number(at) + arg.again < time) then
+  before = nil
 end
-local before = replayed(calls, arg.token)
 if before then
   return before
+end
+if not cred or arg.result == 'none' then
+  return 'unknown'
 end
 if cred ~= 'live' and cred ~= 'pending' and cred ~= 'active' then
   return cred
 end
-if cred ~= 'active' and expires <= now() then
+if cred ~= 'active' and expires <= time then
   return 'expired'
 end
 
 local answer
 if arg.result == 'wrong' then
   local left = tonumber(cred == 'active' and arg.misses_active or arg.misses) - misses - 1
-  answer = 'wrong:' .. left
+  answer = 'wrong:' .. math.max(left, 0)
   redis.call('HSET', KEYS[1], 'misses', misses + 1)
   if left <= 0 then
     redis.call('HSET', KEYS[1], 'cred', 'locked')
-    redis.call('HDEL', KEYS[1], 'totp')
     redis.call('DEL', KEYS[2])
-    if cred == 'active' then -- which had no end
-      redis.call('PEXPIRE', KEYS[1], arg.retention)
+    if cred ~= 'active' then -- an active one keeps its sealed secret, and can be unlocked
+      redis.call('HDEL', KEYS[1], 'totp')
     end
   end
 elseif cred == 'live' then
@@ -48,9 +54,10 @@ else
 end
 -- Only an active TOTP has more calls than misses. Of those the last hundred and more are kept, so that a repeated call
 -- finds its own.
-calls = calls .. arg.token .. '=' .. answer .. ' '
-while #calls > 5000 do
-  calls = string.sub(calls, string.find(calls, ' ', 1, true) + 1)
+calls = calls .. arg.token .. '=' .. answer .. '@' .. string.format('%.0f', time) .. ' '
+while #calls > 6000 do
+  local first = string.find(calls, ' ', 1, true)
+  calls = first and string.sub(calls, first + 1) or ''
 end
 redis.call('HSET', KEYS[1], 'calls', calls)
 return answer

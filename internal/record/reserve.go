@@ -1,0 +1,57 @@
+package record
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+
+	"example.com/securemail/tasks"
+)
+
+var reserveScript = script("reserve")
+
+// reservedKey has the fingerprint of the mail that has an idempotency key. It is in the slot of the record. It is a key of its
+// own, because a program that only sends may not read records.
+func reservedKey(id string) string { return recordKey(id) + ":reserved" }
+
+// Reserve reserves the id of an idempotency key for the mail with this fingerprint, until the retention past its expiry, as of
+// now. It returns [tasks.ErrKeyReused] where another mail has the id. Otherwise it returns the status of the mail if it has a
+// record, or none (with an empty State) if it has not, or the Redis user may not read it.
+func (s *Store) Reserve(ctx context.Context, id string, fingerprint []byte, expires, now time.Time) (tasks.Status, error) {
+	keys := []string{reservedKey(id)}
+	args := named("fingerprint", fingerprint, "keep", expires.Add(s.retention).Sub(now).Milliseconds())
+	pipe := s.rdb.Pipeline()
+	reserved := reserveScript.EvalSha(ctx, pipe, keys, args...)
+	read := pipe.HMGet(ctx, recordKey(id), statusFields...)
+	pipe.Exec(ctx) // every command has its own error
+	if redis.HasErrorPrefix(reserved.Err(), "NOSCRIPT") {
+		reserved = reserveScript.Eval(ctx, s.rdb, keys, args...)
+	}
+	n, err := reserved.Int()
+	if err == nil && !redis.HasErrorPrefix(read.Err(), "NOPERM") {
+		err = readable(read.Err())
+	}
+	if err != nil {
+		return tasks.Status{}, fmt.Errorf("reserve the idempotency key: %w", err)
+	}
+	status, before, err := statusOf(id, read.Val(), now)
+	if n < 0 || err == nil && !bytes.Equal(before, fingerprint) {
+		return tasks.Status{}, tasks.ErrKeyReused
+	}
+	if errors.Is(err, tasks.ErrNotFound) {
+		err = nil
+	}
+	return status, err
+}
+
+// Release frees a reservation of a mail that was not queued.
+func (s *Store) Release(ctx context.Context, id string) error {
+	if err := s.rdb.Del(context.WithoutCancel(ctx), reservedKey(id)).Err(); err != nil {
+		return fmt.Errorf("free the idempotency key: %w", err)
+	}
+	return nil
+}
