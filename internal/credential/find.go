@@ -47,12 +47,14 @@ func (f *finder) line(line string) {
 // word that is a link, an address or a host. It looks for the key of a link on the way.
 func (f *finder) plain(line string) string {
 	var out strings.Builder
+	inLink := false // punctuation in a link does not end it, such as that around 12345678 in https://example.com/a(12345678)
 	for len(line) > 0 {
 		end := strings.IndexAny(line, " |")
 		switch end {
 		case -1:
 			end = len(line)
 		case 0:
+			inLink = inLink && line[0] == boundary
 			out.WriteByte(line[0])
 			line = line[1:]
 			continue
@@ -60,8 +62,11 @@ func (f *finder) plain(line string) string {
 		word := line[:end]
 		line = line[end:]
 		core := strings.Trim(word, around)
+		inLink = inLink || strings.Contains(core, "://")
 		if linkLike(core) {
 			f.addKey(linkKey(core))
+		}
+		if inLink || linkLike(core) {
 			out.WriteByte(boundary)
 			continue
 		}
