@@ -31,6 +31,8 @@ func ExampleClient_Verify() {
 		fmt.Println("Welcome.") // the answer is right, and the secret is used up
 	case errors.As(err, &wrong):
 		fmt.Printf("That is not the code. You have %d more tries.\n", wrong.TriesLeft)
+	case errors.Is(err, tasks.ErrUnreadable): // seven digits, an empty field: it was not counted
+		fmt.Println("That is not a code. Type it as it stands in the mail.")
 	case errors.Is(err, tasks.ErrRejected): // expired, used, locked, limited: one text for the user
 		fmt.Println("This code is no longer valid. Ask for a new one, and if that does not help, try again tomorrow.")
 	default:

@@ -63,7 +63,8 @@ func TestVerify_AcceptsATOTPCodeOnce(t *testing.T) {
 	}{
 		{"two steps ago", app.code(-2), "wrong, 4 left"},
 		{"two steps ahead", app.code(2), "wrong, 3 left"},
-		{"the secret itself", a.Typed, "wrong, 2 left"},
+		{"the secret itself", a.Typed, "unreadable"},
+		{"a code of eight digits", "0000 0000", "wrong, 2 left"},
 		{"a step ago", app.code(-1), "right"},
 		{"the same code again", app.code(-1), "rejected"},
 		{"now", app.code(0), "right"},
@@ -109,7 +110,7 @@ func TestVerify_ExpiresAnUnconfirmedTOTP(t *testing.T) {
 	}
 	guessed := h.mailed(tasks.TOTP, alice, "sign-in")
 	for left := 4; left >= 0; left-- {
-		if got, want := h.verify(guessed, "x"), fmt.Sprintf("wrong, %d left", left); got != want {
+		if got, want := h.verify(guessed, "00000000"), fmt.Sprintf("wrong, %d left", left); got != want {
 			t.Errorf("got %s, want %s", got, want)
 		}
 	}
@@ -131,7 +132,7 @@ func TestVerify_LocksAnActiveTOTPAfterAHundredWrongAnswers(t *testing.T) {
 		if left%20 == 19 {
 			h.must(h.client.Unlock(t.Context(), alice))
 		}
-		if got, want := h.verify(a, "x"), fmt.Sprintf("wrong, %d left", left); got != want {
+		if got, want := h.verify(a, "00000000"), fmt.Sprintf("wrong, %d left", left); got != want {
 			t.Fatalf("got %s, want %s", got, want)
 		}
 	}

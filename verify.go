@@ -13,16 +13,22 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// Verify returns nil if typed is what was mailed. A key or a code is then used up: of any number of right answers exactly
-// one succeeds. For a TOTP, typed is the code that the authenticator shows. The first right code makes the TOTP active;
-// an active TOTP does not expire. Each of its codes is accepted once.
+// Verify returns nil if typed is what was mailed. A key or a code is then used up: of any number of right answers
+// exactly one succeeds. For a TOTP, typed is the code that the authenticator shows. The first right code makes the
+// TOTP active; an active TOTP does not expire. Each of its codes is accepted once.
 //
-// Upper and lower case, spaces and hyphens in typed do not matter. Verify needs [WithKeyRingFile].
+// Verify reads typed before it asks Redis anything. Upper and lower case, spaces, hyphens, the script of the digits
+// and look-alikes such as O for 0 do not matter. A pasted line of the mail or its link is an answer too. What cannot
+// be an answer of any kind, such as seven digits or an empty text, is [tasks.ErrUnreadable]: it costs no try, also
+// for an id that does not exist. An answer of another form than the secret, such as six digits for a code of eight,
+// is a wrong one.
 //
-// A secret is locked after 5 wrong answers, an active TOTP after 100 in a row. Wrong answers
-// of the last 24 hours are also counted over all mails to one recipient. For codes and keys, 20 for one purpose block
-// that purpose, and 60 over all purposes block all. TOTPs have a count of their own: 20 for one purpose. An answer that is
-// blocked is rejected, until older wrong answers are 24 hours old or [Client.Unlock] is called.
+// Verify needs [WithKeyRingFile].
+//
+// A secret is locked after 5 wrong answers, an active TOTP after 100 in a row. Wrong answers of the last 24 hours are
+// also counted over all mails to one recipient. For codes and keys, 20 for one purpose block that purpose, and 60
+// over all purposes block all. TOTPs have a count of their own: 20 for one purpose. An answer that is blocked is
+// rejected, until older wrong answers are 24 hours old or [Client.Unlock] is called.
 //
 // If the mail had a session, ref needs the same one. Without one the answer is rejected; with another one it is wrong. If a
 // right answer may be repeated because a reply was lost, give ref an Attempt.
@@ -30,10 +36,14 @@ import (
 // When ctx ends, Verify may run up to 5 seconds longer. An answer that it has compared is counted, and it returns the
 // result. Otherwise it counts nothing and returns an error.
 //
-// Errors: a [*tasks.WrongError] for a wrong answer, which was counted; [tasks.ErrRejected] where there is nothing valid
-// to compare with; [tasks.ErrInvalid] where To, Purpose or Session could not be those of any mail; [tasks.ErrKeyRing]. After
-// any other error (Redis unavailable) the answer may have been counted.
+// Errors: [tasks.ErrUnreadable]; a [*tasks.WrongError] for a wrong answer, which was counted; [tasks.ErrRejected]
+// where there is nothing valid to compare with; [tasks.ErrInvalid] where To, Purpose or Session could not be those of
+// any mail; [tasks.ErrKeyRing]. After any other error (Redis unavailable) the answer may have been counted.
 func (c *Client) Verify(ctx context.Context, ref tasks.Ref, typed string) error {
+	read, err := credential.ReadAnswer(typed)
+	if err != nil {
+		return err
+	}
 	ring, err := c.keyRing()
 	if err != nil {
 		return err
@@ -56,7 +66,7 @@ func (c *Client) Verify(ctx context.Context, ref tasks.Ref, typed string) error 
 	if err != nil {
 		return fmt.Errorf("check the answer: %w", err)
 	}
-	result, err := c.compare(ring, answer, ref, typed)
+	result, err := c.compare(ring, answer, ref, read)
 	if err != nil {
 		return err
 	}
@@ -87,7 +97,7 @@ type compared struct {
 }
 
 // compare derives the secret and compares. Where there is none to compare with, it does the same work over a dummy.
-func (c *Client) compare(ring *keyring.Ring, a *record.Answer, ref tasks.Ref, typed string) (result compared, err error) {
+func (c *Client) compare(ring *keyring.Ring, a *record.Answer, ref tasks.Ref, typed credential.Reading) (result compared, err error) {
 	_, key := ring.Active()
 	p := credential.Params{Kind: tasks.Code, ID: ref.ID, Purpose: ref.Purpose, To: ref.To, Seed: make([]byte, tasks.SeedSize), Digits: 8}
 	// Of a secret that was used up, only the one attempt that did it has anything to hear.
@@ -129,7 +139,7 @@ func (c *Client) compare(ring *keyring.Ring, a *record.Answer, ref tasks.Ref, ty
 
 // compareTOTP compares typed with the codes of the authenticator. A code that has become too old since is still the code of
 // the attempt that used it.
-func (c *Client) compareTOTP(key []byte, a *record.Answer, ref tasks.Ref, typed string) (result compared, err error) {
+func (c *Client) compareTOTP(key []byte, a *record.Answer, ref tasks.Ref, typed credential.Reading) (result compared, err error) {
 	shared, err := unsealTOTP(key, a.TOTP, a.KeyID, ref)
 	if err != nil {
 		return result, err

@@ -25,6 +25,8 @@ func resultOf(err error) string {
 		return fmt.Sprintf("wrong, %d left", wrong.TriesLeft)
 	case errors.Is(err, tasks.ErrRejected):
 		return "rejected"
+	case errors.Is(err, tasks.ErrUnreadable):
+		return "unreadable"
 	case errors.Is(err, tasks.ErrInvalid):
 		return "invalid"
 	case errors.Is(err, tasks.ErrKeyRing):
@@ -59,7 +61,7 @@ func TestVerify_LocksAfterFiveWrongAnswers(t *testing.T) {
 	for left := 4; left >= 0; left-- {
 		typed := wrong(a)
 		if left == 2 {
-			typed.Typed = "" // text that cannot be an answer counts as a wrong answer
+			typed.Typed = "123456" // an answer of another form counts too
 		}
 		if got, want := resultOf(check(h.client, t.Context(), typed)), fmt.Sprintf("wrong, %d left", left); got != want {
 			t.Errorf("got %s, want %s", got, want)
@@ -70,6 +72,61 @@ func TestVerify_LocksAfterFiveWrongAnswers(t *testing.T) {
 	}
 	if got := h.credential(a.ID); got != tasks.CredentialLocked {
 		t.Errorf("got %s, want locked", got)
+	}
+}
+
+// TestVerify_UnreadableAnswersCostNoTry (T23): people whose answers could not be right, for want of a digit, were locked out.
+// Nothing is asked of Redis, so an unknown id takes the same time.
+func TestVerify_UnreadableAnswersCostNoTry(t *testing.T) {
+	h := newFixture(t)
+	seen := new(commands)
+	h.rdb.AddHook(seen)
+	for _, kind := range []tasks.Kind{tasks.Code, tasks.Key, tasks.TOTP} {
+		a := h.mailed(kind, alice, "sign-in")
+		unknown, invalid := a, a
+		unknown.ID, invalid.ID = strings.Repeat("0", 26), "r:0}"
+		var text string
+		for _, typed := range []string{"4281930", "abc", "-", "۴۲۸", "", "\xff", "42819306 or 12345678", strings.Repeat("12345678 ", 1000)} {
+			for range 5 {
+				for _, a := range []answer{a, unknown, invalid} {
+					a.Typed = typed
+					err := check(h.client, t.Context(), a)
+					if resultOf(err) != "unreadable" || text != "" && err.Error() != text {
+						t.Errorf("%s %.20q: got %v, want unreadable, with one text", kind, typed, err)
+					} else {
+						text = err.Error()
+					}
+				}
+			}
+		}
+		if commands := seen.take(); len(commands) > 0 {
+			t.Errorf("%s: Redis was asked %q", kind, commands)
+		}
+		if n := h.misses(alice); n != 0 {
+			t.Errorf("%s: %d wrong answers are counted, want none", kind, n)
+		}
+		right := a.Typed
+		if kind == tasks.TOTP {
+			right = authenticator{t, a.Typed}.code(0)
+		}
+		if got := h.verify(a, right); got != "right" {
+			t.Errorf("%s: the right answer after them: got %s", kind, got)
+		}
+		seen.take()
+	}
+}
+
+// TestVerify_AnswersOfAnotherFormAreWrong: what is asked is not known before the answer is read.
+func TestVerify_AnswersOfAnotherFormAreWrong(t *testing.T) {
+	h := newFixture(t)
+	a := h.mailed(tasks.Code, alice, "sign-in")
+	for i, typed := range []string{"123456", "00000-00000-00000-00000-00000"} {
+		if got, want := h.verify(a, typed), fmt.Sprintf("wrong, %d left", 4-i); got != want {
+			t.Errorf("%s: got %s, want %s", typed, got, want)
+		}
+	}
+	if got := h.verify(a, "@shop24.example #"+strings.ReplaceAll(a.Typed, " ", "")+"."); got != "right" {
+		t.Errorf("a pasted line: got %s, want right", got)
 	}
 }
 
@@ -179,7 +236,7 @@ func TestVerify_NeedsTheKeyRing(t *testing.T) {
 	h := newFixture(t)
 	client, err := securemail.NewClient(h.rdb)
 	h.must(err)
-	if err := check(client, t.Context(), answer{}); err == nil || !strings.Contains(err.Error(), "WithKeyRingFile") {
+	if err := check(client, t.Context(), answer{Typed: "12345678"}); err == nil || !strings.Contains(err.Error(), "WithKeyRingFile") {
 		t.Errorf("got %v, want an error that names WithKeyRingFile", err)
 	}
 	if _, err := securemail.NewClient(h.rdb, securemail.WithKeyRingFile(h.ring+"-not")); err == nil {

@@ -33,6 +33,12 @@ var (
 	// tomorrow."
 	ErrRejected = errors.New("there is nothing valid to check the answer against: the secret is expired, used or locked, or was never mailed")
 
+	// ErrUnreadable is returned for an answer that cannot be right, whatever was mailed. Neither 6 or 8 digits nor a key
+	// of 25 characters can be read in it, or two different ones can, or it is longer than 1,024 bytes. The answer was
+	// not counted. The error tells nothing of the mail: it is the same for an id that does not exist. Tell people:
+	// "That is not a code or key. Type it as it stands in the mail."
+	ErrUnreadable = errors.New("the answer is not a code or a key, so it was not counted")
+
 	// ErrKeyRing is returned where the key ring lacks the key that the secret was made with: this process does
 	// not read the same key ring as the workers, or the key was removed too early. The answer was not counted. An operator
 	// has to look at it.

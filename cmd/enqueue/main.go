@@ -38,8 +38,8 @@ func run(ctx context.Context, args, environ []string, stdin io.Reader, stdout, s
 		Short: "Mail keys, codes and TOTP secrets; show status; verify answers",
 		Long: `Mail keys, codes and TOTP secrets; show their status; verify answers.
 
-Exit codes: 0 success, 1 negative result (a refused mail, a wrong answer), 2 wrong use or invalid
-settings, 75 temporary failure (Redis unreachable, or a timeout).`,
+Exit codes: 0 success, 1 negative result (a refused mail, a wrong or unreadable answer), 2 wrong
+use or invalid settings, 75 temporary failure (Redis unreachable, or a timeout).`,
 		Example: `  enqueue key alice@example.com --wait
   enqueue code alice@example.com --purpose sign-in --expires-in 5m`,
 		Args: noCommand,

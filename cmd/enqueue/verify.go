@@ -23,7 +23,10 @@ func (p *program) verifyCommand() *cobra.Command {
 		Use:   "verify ID",
 		Short: "Verify the answer to a mail",
 		Long: `Verify the answer to a mail. Type the answer at the prompt, or pass it as one line on standard
-input. It is not an argument, because other users of the machine can see arguments.`,
+input. It is not an argument, because other users of the machine can see arguments.
+
+The output is right, wrong, rejected or unreadable. An unreadable answer is no code and no key, such
+as seven digits. It costs no try. The exit code is 1 for all but right.`,
 		Args: one("id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if ref.ID = args[0]; ref.To == "" {
@@ -41,7 +44,7 @@ input. It is not an argument, because other users of the machine can see argumen
 // checked is the output of `enqueue verify --json`.
 type checked struct {
 	ID        string `json:"id"`
-	Answer    string `json:"answer"` // right, wrong or rejected
+	Answer    string `json:"answer"` // right, wrong, rejected or unreadable
 	TriesLeft *int   `json:"tries_left,omitempty"`
 }
 
@@ -67,6 +70,8 @@ func (p *program) verify(ctx context.Context, ref tasks.Ref) error {
 	case errors.As(err, &wrong):
 		answer.Answer, answer.TriesLeft = "wrong", &wrong.TriesLeft
 		text = fmt.Sprintf("wrong  %d tries left", wrong.TriesLeft)
+	case errors.Is(err, tasks.ErrUnreadable):
+		answer.Answer, text = "unreadable", "unreadable  "+err.Error()
 	case errors.Is(err, tasks.ErrRejected):
 		answer.Answer, text = "rejected", "rejected  "+err.Error()
 	default:

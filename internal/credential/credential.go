@@ -13,9 +13,9 @@
 // The derivation is fixed. A change of its output needs another label than
 // "securemail/credential/v2".
 //
-// [Derive] returns a [Credential], and [Credential.Match] compares it with an answer. The answer to
-// a TOTP is not the secret but a code of the current time, which [MatchTOTP] compares. [Seal]
-// encrypts a TOTP secret that outlives its mail.
+// [ReadAnswer] reads what a person typed. [Derive] returns a [Credential], and [Credential.Match]
+// compares the two. The answer to a TOTP is not the secret but a code of the current time, which
+// [MatchTOTP] compares. [Seal] encrypts a TOTP secret that outlives its mail.
 package credential
 
 import (
@@ -37,6 +37,7 @@ const (
 	label      = "securemail/credential/v2"
 	keyLen     = 32 // bytes of a ring key
 	keyChars   = 25
+	groupChars = 5 // of a key as it is shown
 	totpBytes  = 20
 	totpDigits = 6
 )
@@ -61,7 +62,7 @@ type Params struct {
 // Credential is a secret. It does not print.
 type Credential struct {
 	kind tasks.Kind
-	text secret.String // canonical, as Normalize returns it; for a TOTP, the raw shared secret
+	text secret.String // canonical, as in a Reading; for a TOTP, the raw shared secret
 }
 
 // Derive returns the credential of p under key, a ring key of 32 bytes. The same arguments always
@@ -158,7 +159,7 @@ func (c Credential) Display() secret.String {
 	text := c.text.Reveal()
 	switch c.kind {
 	case tasks.Key:
-		return secret.New(group(text, 5, "-"))
+		return secret.New(group(text, groupChars, "-"))
 	case tasks.Code:
 		return secret.New(group(text, len(text)/2, " "))
 	default:
@@ -175,12 +176,17 @@ func group(s string, size int, sep string) string {
 	return strings.Join(append(groups, s), sep)
 }
 
-// Match reports whether typed is the credential, in any spelling that [Normalize] accepts. Its
+// Match reports whether the answer is the credential: its key for a key, its digits for a code. Its
 // duration does not depend on the credential. For a TOTP it always reports false; use [MatchTOTP].
-func (c Credential) Match(typed string) bool {
-	if c.kind == tasks.TOTP {
+func (c Credential) Match(a Reading) bool {
+	var read secret.String
+	switch c.kind {
+	case tasks.Key:
+		read = a.key
+	case tasks.Code:
+		read = a.digits
+	default:
 		return false
 	}
-	answer, ok := Normalize(c.kind, typed)
-	return ok && subtle.ConstantTimeCompare([]byte(answer), []byte(c.text.Reveal())) == 1
+	return subtle.ConstantTimeCompare([]byte(read.Reveal()), []byte(c.text.Reveal())) == 1
 }

@@ -7,8 +7,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"time"
-
-	"example.com/securemail/tasks"
 )
 
 const (
@@ -16,16 +14,13 @@ const (
 	skew   = 1  // accepted time steps before and after the current one (RFC 6238 section 5.2)
 )
 
-// MatchTOTP returns the time step (T of RFC 6238 section 4.2) whose code was typed: the current
-// step, the one before or the one after. If the code matches several of these steps, MatchTOTP
+// MatchTOTP returns the time step (T of RFC 6238 section 4.2) whose code has the digits of a:
+// the current step, the one before or the one after. If the code matches several of these steps, MatchTOTP
 // returns the latest. If it matches none, MatchTOTP returns false. Its duration does not depend on
 // the codes. A caller must accept only a step that is later than the last step it accepted (RFC
 // 6238 section 5.2).
-func MatchTOTP(sharedSecret []byte, typed string, now time.Time) (step int64, ok bool) {
-	answer, ok := Normalize(tasks.TOTP, typed)
-	if !ok {
-		return 0, false
-	}
+func MatchTOTP(sharedSecret []byte, a Reading, now time.Time) (step int64, ok bool) {
+	answer := a.digits.Reveal()
 	found := int64(0)
 	current := now.Unix() / period
 	for s := current - skew; s <= current+skew; s++ {

@@ -22,17 +22,17 @@ func TestMatchTOTP_MatchesRFC6238(t *testing.T) {
 			if now.Unix() < 0 {
 				continue
 			}
-			step, ok := credential.MatchTOTP(secret, code, now)
+			step, ok := credential.MatchTOTP(secret, read(code), now)
 			if ok != want || ok && step != v.unix/30 {
 				t.Errorf("%s at %d steps from its own: got %d, %v; want %d, %v", code, shift, step, ok, v.unix/30, want)
 			}
 		}
-		if _, ok := credential.MatchTOTP(secret, fmt.Sprintf(" %s-%s\n", code[:3], code[3:]), time.Unix(v.unix, 0)); !ok {
+		if _, ok := credential.MatchTOTP(secret, read(fmt.Sprintf(" %s-%s\n", code[:3], code[3:])), time.Unix(v.unix, 0)); !ok {
 			t.Errorf("%s in groups was not accepted", code)
 		}
 	}
 	for _, typed := range []string{"", "00000", "0000000", "abcdef", "94287082"} {
-		if _, ok := credential.MatchTOTP(secret, typed, time.Unix(59, 0)); ok {
+		if _, ok := credential.MatchTOTP(secret, read(typed), time.Unix(59, 0)); ok {
 			t.Errorf("%q was accepted", typed)
 		}
 	}

@@ -163,7 +163,7 @@ func TestKeyRing_RotatesUnderLoad(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.allAccepted([]string{h.send(tasks.Mail{Kind: tasks.Key, To: "alice@example.com"})})
-	if err := h.client.Verify(h.ctx, tasks.Ref{ID: ids[0], Purpose: "rotate", To: "alice@example.com"}, "x"); !errors.Is(err, tasks.ErrRejected) && !errors.Is(err, tasks.ErrKeyRing) {
+	if err := h.client.Verify(h.ctx, tasks.Ref{ID: ids[0], Purpose: "rotate", To: "alice@example.com"}, "00000000"); !errors.Is(err, tasks.ErrRejected) && !errors.Is(err, tasks.ErrKeyRing) {
 		t.Errorf("an answer to a used secret whose key is removed: got %v, want rejected", err)
 	}
 }
