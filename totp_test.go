@@ -160,7 +160,7 @@ func TestUnlock_MakesALockedTOTPActive(t *testing.T) {
 		t.Fatalf("got %s, want wrong", got)
 	}
 	for left := 4; left >= 0; left-- {
-		h.verify(pending, "x")
+		h.verify(pending, "000000")
 	}
 	if fields := h.redis.HGetAll(t.Context(), key).Val(); fields["totp"] == "" || h.redis.TTL(t.Context(), key).Val() >= 0 {
 		t.Error("a locked TOTP that was active has no secret, or an end")

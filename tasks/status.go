@@ -41,6 +41,15 @@ const (
 	CredentialExported CredentialState = "exported" // a TOTP that the application checks by itself from now on
 )
 
+// Verifiable reports whether an answer can be right, now or once the mail is sent.
+func (s CredentialState) Verifiable() bool {
+	switch s {
+	case CredentialNew, CredentialLive, CredentialPending, CredentialActive:
+		return true
+	}
+	return false
+}
+
 // Reason says what the last failure of a mail was about, or why it ended; docs/operations.md explains each. Locked and
 // credentials are about the mail and about the login at the relay here, not about the secret.
 type Reason string

@@ -55,13 +55,18 @@ use or invalid settings, 75 temporary failure (Redis unreachable, or a timeout).
 	root.SetFlagErrorFunc(flagError)
 	return cli.Run(ctx, root, args, stdout, stderr, func(err error) int {
 		switch {
-		case errors.Is(err, tasks.ErrInvalid):
+		case isUsage(err):
 			return cli.ExitUsage
 		case isNo(err):
 			return cli.ExitNo
 		}
 		return cli.ExitTempFail
 	})
+}
+
+// isUsage reports whether err is fixed on the command line.
+func isUsage(err error) bool {
+	return errors.Is(err, tasks.ErrInvalid) || errors.Is(err, tasks.ErrKeyReused)
 }
 
 // isNo reports whether err is a negative answer, and not a failure.
@@ -168,7 +173,7 @@ func (s *session) explain(err error) error {
 	var network *net.OpError
 	var reply redis.Error
 	switch {
-	case errors.Is(err, tasks.ErrInvalid), errors.Is(err, tasks.ErrKeyRing), isNo(err):
+	case isUsage(err), errors.Is(err, tasks.ErrKeyRing), isNo(err):
 		return err
 	case errors.As(err, &network):
 		err = network

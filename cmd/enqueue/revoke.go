@@ -1,8 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -31,7 +33,8 @@ func (p *program) revokeCommand() *cobra.Command {
 			if p.json {
 				p.print(s)
 			} else {
-				fmt.Fprintln(p.stdout, s.Credential) // a verified secret stays verified
+				// A verified secret stays verified. A mail that ended before it was opened has no secret.
+				fmt.Fprintln(p.stdout, cmp.Or(string(s.Credential), string(s.State)))
 			}
 			return nil
 		},
@@ -40,9 +43,16 @@ func (p *program) revokeCommand() *cobra.Command {
 
 func (p *program) unlockCommand() *cobra.Command {
 	command := &cobra.Command{
-		Use:   "unlock ADDRESS",
+		Use:   "unlock ADDRESS [ID...]",
 		Short: "Reset a recipient's counts of wrong answers and of mails",
-		Args:  one("address"),
+		Long: `Reset a recipient's counts of wrong answers and of mails. An authenticator that wrong answers have
+locked is active again if the id of its mail is given.`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return errors.New("give one address, not 0")
+			}
+			return nil
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			client, err := p.connectToVerify()
 			if err != nil {
@@ -51,7 +61,7 @@ func (p *program) unlockCommand() *cobra.Command {
 			defer client.Close()
 			ctx, cancel := context.WithTimeout(cmd.Context(), redisTime)
 			defer cancel()
-			if err := client.Unlock(ctx, args[0]); err != nil {
+			if err := client.Unlock(ctx, args[0], args[1:]...); err != nil {
 				return client.explain(err)
 			}
 			if p.json {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -41,8 +42,12 @@ func (p *program) sendCommand(kind tasks.KindInfo) *cobra.Command {
 	flags.DurationVar(&mail.ExpiresIn, "expires-in", 0, "how long the secret is valid: a `DURATION` such as 10m (default: the maximum)")
 	flags.StringVar(&mail.Locale, "locale", "", "the `LANGUAGE` of the mail, such as en")
 	flags.StringArrayVar(&vars, "var", nil, "a value for the template: `NAME=VALUE`, such as name=Alice; repeatable")
-	flags.StringVar(&mail.IdempotencyKey, "idempotency-key", "", "calls with the same `KEY`, kind, recipient and purpose send one mail")
+	flags.StringVar(&mail.IdempotencyKey, "idempotency-key", "", "calls with the same `KEY` send one mail; one for another mail is refused")
+	flags.StringVar(&mail.ClientRef, "client-ref", "", "your own `NAME` for the mail, such as an order's number; status shows it")
 	waitFlags(command, &wait, &timeout)
+	if kind.Kind == tasks.Code {
+		flags.IntVar(&mail.Digits, "digits", 8, "how many digits the code has: `6` or 8")
+	}
 	if kind.Kind == tasks.TOTP {
 		flags.StringVar(&mail.Account, "account", "", "the `NAME` of the entry in the authenticator (default: the address)")
 	}
@@ -82,15 +87,39 @@ func (p *program) send(ctx context.Context, mail tasks.Mail, wait bool, timeout 
 	if !p.json {
 		fmt.Fprintln(p.stdout, id)
 	} else if !wait {
-		p.print(tasks.Status{ID: id, State: tasks.Queued})
+		p.printReceipt(sending, client, receipt)
 	}
 	p.warnUnlessServed(client)
+	if receipt.Replayed {
+		fmt.Fprintf(p.stderr, "enqueue: an earlier call with this idempotency key has sent this mail; nothing was queued, and the secret is %s\n",
+			cmp.Or(receipt.Credential, "unknown to this Redis user"))
+	}
 	if !wait {
 		return nil
 	}
 	ctx, cancel = context.WithTimeout(ctx, timeout)
 	defer cancel()
-	return p.follow(ctx, client, id)
+	if err := p.follow(ctx, client, id); err != nil {
+		return err
+	}
+	if !receipt.Credential.Verifiable() {
+		return cli.ErrNo // the mail was accepted once, and nobody can use it any more
+	}
+	return nil
+}
+
+// printReceipt prints what Send did as JSON.
+func (p *program) printReceipt(ctx context.Context, client *session, receipt tasks.Receipt) {
+	s := tasks.Status{ID: receipt.ID, Reference: receipt.Reference, State: tasks.Queued}
+	if receipt.Replayed {
+		if now, err := client.Status(ctx, receipt.ID); err == nil {
+			s = now
+		}
+	}
+	json.NewEncoder(p.stdout).Encode(struct {
+		tasks.Status
+		Replayed bool `json:"replayed,omitempty"`
+	}{s, receipt.Replayed})
 }
 
 // follow prints each state of the mail until the mail has ended.

@@ -43,7 +43,7 @@ var lookalikes = []*strings.Replacer{
 func TestMatch_AcceptsEverySpelling(t *testing.T) {
 	for i := range 200 {
 		for _, p := range []credential.Params{
-			{Kind: tasks.Key}, {Kind: tasks.Code}, {Kind: tasks.Code, Digits: 6},
+			{Kind: tasks.Key}, {Kind: tasks.Code, Digits: 8}, {Kind: tasks.Code, Digits: 6},
 		} {
 			digits := p.Digits
 			p = params(p.Kind)
