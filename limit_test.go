@@ -17,10 +17,14 @@ func TestSend_ReportsTheRecipientsLimit(t *testing.T) {
 	h := newFixture(t)
 	sender, err := securemail.NewClient(h.rdb)
 	h.must(err)
-	mails := limits.NewPerRecipient(h.redis)
-	for n := range tasks.MailsPerHour {
-		_, err := mails.Admit(t.Context(), h.counters(alice), limits.Sending{ID: fmt.Sprintf("mail%d", n), Kind: tasks.Key}, time.Now().Add(time.Hour))
+	mails := limits.NewMails(h.redis, tasks.DefaultLimits())
+	count := func(id string, kind tasks.Kind) {
+		t.Helper()
+		_, err := mails.Admit(t.Context(), limits.Sending{ID: id, Kind: kind, Recipient: h.counters(alice), Until: time.Now().Add(time.Hour)})
 		h.must(err)
+	}
+	for n := range 10 {
+		count(fmt.Sprintf("mail%d", n), tasks.Key)
 	}
 	mail := tasks.Mail{Kind: tasks.Code, To: "alice@EXAMPLE.com"}
 	if _, err := h.client.Send(t.Context(), mail); !errors.Is(err, tasks.ErrLimited) {
@@ -34,12 +38,10 @@ func TestSend_ReportsTheRecipientsLimit(t *testing.T) {
 	h.must(err)
 	id := receipt.ID
 	h.must(h.client.Unlock(t.Context(), alice))
-	for n := range tasks.MailsPerHour - 1 {
-		_, err := mails.Admit(t.Context(), h.counters(alice), limits.Sending{ID: fmt.Sprintf("mail%d", n), Kind: tasks.Key}, time.Now().Add(time.Hour))
-		h.must(err)
+	for n := range 9 {
+		count(fmt.Sprintf("mail%d", n), tasks.Key)
 	}
-	_, err = mails.Admit(t.Context(), h.counters(alice), limits.Sending{ID: id, Kind: tasks.Code}, time.Now().Add(time.Hour))
-	h.must(err)
+	count(id, tasks.Code)
 	if again, err := h.client.Send(t.Context(), repeated); err != nil || again.ID != id {
 		t.Errorf("a mail that was sent: got %s, %v, want %s", again.ID, err, id)
 	}

@@ -20,5 +20,5 @@ func (c *Client) Unlock(ctx context.Context, address string) error {
 	if err != nil {
 		return fmt.Errorf("%w: to: %w", tasks.ErrInvalid, err)
 	}
-	return c.recipients.Clear(ctx, key)
+	return c.mails.Clear(ctx, key)
 }

@@ -15,6 +15,10 @@ type Receipt struct {
 	ID string
 	// ExpiresAt is when the secret expires, UTC. A TOTP has to get its first right code before.
 	ExpiresAt time.Time
+	// ResendAfter is when the next mail of this kind may go to this recipient, UTC: after it, a button that sends another
+	// one makes sense. A client with the key ring knows all that was counted of the recipient; without it, this is
+	// the recipient's least interval after now.
+	ResendAfter time.Time
 }
 
 // Ref says which secret an answer belongs to. Take all fields from the person's own session, never from the form.

@@ -35,6 +35,7 @@ type Config struct {
 	Timeouts        SMTPTimeouts    `koanf:"timeouts"`
 	OnUnknown       string          `koanf:"on_unknown"`
 	MaxLife         tasks.Lives     `koanf:"max_life"`
+	Limits          MailLimits      `koanf:"limits"`
 	CodeDigits      int             `koanf:"code_digits"`
 	RecordRetention time.Duration   `koanf:"record_retention"`
 	Concurrency     int             `koanf:"concurrency"`
@@ -79,6 +80,16 @@ type SMTPTimeouts struct {
 	Total      time.Duration `koanf:"total"`
 }
 
+// MailLimits are [tasks.Limits] with the names of their settings.
+type MailLimits struct {
+	RecipientInterval time.Duration `koanf:"recipient_interval"`
+	RecipientPerHour  int           `koanf:"recipient_per_hour"`
+	RecipientPerDay   int           `koanf:"recipient_per_day"`
+	PerOrigin         int           `koanf:"per_origin"`
+	TotalPerMinute    int           `koanf:"total_per_minute"`
+	TooSoon           tasks.TooSoon `koanf:"too_soon"`
+}
+
 // Admin is the worker's own listener.
 type Admin struct {
 	Addr     string        `koanf:"addr"`
@@ -98,6 +109,7 @@ func defaults() Config {
 		Timeouts:        SMTPTimeouts{Connect: 10 * time.Second, Command: 30 * time.Second, Data: 30 * time.Second, FinalReply: 2 * time.Minute, Total: 3 * time.Minute},
 		OnUnknown:       "retry",
 		MaxLife:         tasks.DefaultLives(),
+		Limits:          MailLimits(tasks.DefaultLimits()),
 		CodeDigits:      8,
 		RecordRetention: 7 * 24 * time.Hour,
 		Concurrency:     32,
@@ -128,6 +140,7 @@ func (c *Config) complete(need Need) error {
 			wrong("max_life."+string(kind.Kind), "%v is not between 1m and 744h (31 days)", life)
 		}
 	}
+	tasks.Limits(c.Limits).Check(func(name, format string, args ...any) { wrong("limits."+name, format, args...) })
 	if c.From != "" {
 		if name, address, err := parseSender(c.From); err != nil {
 			wrong("from", "%v; write it like: Example <no-reply@example.com>", err)

@@ -102,12 +102,6 @@ const (
 	minDelay = 2 * time.Second
 )
 
-// lateAt is when a mail has become too old to be of use: a secret that arrives with less than a fifth of its life left is
-// dead before a person has typed it.
-func lateAt(t tasks.Task) time.Time {
-	return t.ExpiresAt.Add(-t.ExpiresAt.Sub(t.CreatedAt) / 5)
-}
-
 // delayOf places the next attempt inside what is left of the mail's life, or reports that there is no room for one. A wait
 // that would miss the end becomes half of what is left, so that a mail has its last chance shortly before the end.
 func delayOf(v verdict, try int, left time.Duration) (time.Duration, bool) {
