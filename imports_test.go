@@ -68,7 +68,7 @@ func TestImports_RunDown(t *testing.T) {
 		lp:       {},
 		mailaddr: {},
 		nouns:    {lp, mailaddr},
-		// leaves, which do not import each other, except that message draws QR codes with otpauth
+		// leaves, which do not import each other, except that message draws QR codes with otpauth and resend seals
 		"internal/keyring":    {secret},
 		"internal/credential": {nouns, lp, secret},
 		"internal/otpauth":    {secret},
