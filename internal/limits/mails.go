@@ -37,6 +37,9 @@ const remembered = 25 * time.Hour
 // spread is how far apart the mails come back that wait for the limit in all. There can be many of them.
 const spread = 30 * time.Second
 
+// forgetTime is how long giving back what was counted may take.
+const forgetTime = 5 * time.Second
+
 // Mails holds mails to [tasks.Limits].
 type Mails struct {
 	rdb    redis.UniversalClient
@@ -122,8 +125,11 @@ func (m *Mails) unlimited() bool {
 	return l == tasks.Limits{}
 }
 
-// forget gives back what was counted of a sending that is refused nevertheless. Repeating it is safe.
+// forget gives back what was counted of a sending that does not go out nevertheless, also where ctx has ended meanwhile.
+// Repeating it is safe.
 func (m *Mails) forget(ctx context.Context, s Sending, replies []reply) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), forgetTime)
+	defer cancel()
 	pipe := m.rdb.Pipeline()
 	for _, r := range replies {
 		switch {

@@ -126,3 +126,22 @@ func TestLook_ChangesNothing(t *testing.T) {
 		t.Errorf("%d keys were made", n)
 	}
 }
+
+// TestAdmit_CountsOnAClusterToo: the keys of a recipient, an asker and all are in different slots.
+func TestAdmit_CountsOnAClusterToo(t *testing.T) {
+	cluster := testserver.StartCluster(t)
+	m := limits.NewMails(cluster, inAll(3, tasks.TooSoonRefuse))
+	results := map[tasks.LimitName]int{}
+	for n := range 10 {
+		results[refusal(t, m, asked(t, fmt.Sprintf("stranger%d@example.com", n), fmt.Sprintf("192.0.2.%d", n)))]++
+	}
+	if results[""] != 3 || results[tasks.LimitTotal] != 7 {
+		t.Errorf("got %v, want 3 with a place and 7 refused", results)
+	}
+	for n := range 10 {
+		kept := cluster.ZCard(t.Context(), asked(t, "alice@example.com", fmt.Sprintf("192.0.2.%d", n)).Origin).Val()
+		if n < 3 && kept != 1 || n >= 3 && kept != 0 {
+			t.Errorf("asker %d: %d sendings are kept", n, kept)
+		}
+	}
+}
