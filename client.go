@@ -20,12 +20,13 @@ const recordRetention = 7 * 24 * time.Hour
 // Client sends mails, tells how they went, and checks what was typed. It is safe for concurrent use. It has nothing to
 // close; the Redis client stays the caller's.
 type Client struct {
-	queue      *queue.Client
-	records    *record.Store
-	recipients *limits.PerRecipient
-	lives      tasks.Lives
-	ring       *keyring.File // nil for a client that only sends
-	now        func() time.Time
+	queue   *queue.Client
+	records *record.Store
+	mails   *limits.Mails
+	limits  tasks.Limits
+	lives   tasks.Lives
+	ring    *keyring.File // nil for a client that only sends
+	now     func() time.Time
 
 	idempotencySecret []byte // empty for none
 }
@@ -35,17 +36,18 @@ type Client struct {
 // Revoke also read asynq's queue. That read ignores the context, and takes no longer than rdb's own timeouts allow.
 func NewClient(rdb redis.UniversalClient, options ...Option) (*Client, error) {
 	c := &Client{
-		queue:      queue.NewClient(rdb),
-		records:    record.NewStore(rdb, recordRetention),
-		recipients: limits.NewPerRecipient(rdb),
-		lives:      tasks.DefaultLives(),
-		now:        time.Now,
+		queue:   queue.NewClient(rdb),
+		records: record.NewStore(rdb, recordRetention),
+		limits:  tasks.DefaultLimits(),
+		lives:   tasks.DefaultLives(),
+		now:     time.Now,
 	}
 	for _, option := range options {
 		if err := option(c); err != nil {
 			return nil, err
 		}
 	}
+	c.mails = limits.NewMails(rdb, c.limits)
 	return c, nil
 }
 

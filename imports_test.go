@@ -68,7 +68,7 @@ func TestImports_RunDown(t *testing.T) {
 		lp:       {},
 		mailaddr: {},
 		nouns:    {lp, mailaddr},
-		// leaves, which do not import each other, except that message draws QR codes with otpauth
+		// leaves, which do not import each other, except that message draws QR codes with otpauth and resend seals
 		"internal/keyring":    {secret},
 		"internal/credential": {nouns, lp, secret},
 		"internal/otpauth":    {secret},
@@ -77,15 +77,16 @@ func TestImports_RunDown(t *testing.T) {
 		"internal/record":     {nouns, lp},
 		"internal/limits":     {nouns, lp, mailaddr},
 		"internal/queue":      {nouns},
+		"internal/resend":     {nouns, "internal/credential"}, // what worker and securemail both need of a leaf
 		"internal/redisconn":  {secret},
 		"internal/dev":        {secret},
 		// packages that join them
 		"internal/worker": {nouns, mailaddr, "internal/keyring", "internal/credential", "internal/message", "internal/submission",
-			"internal/record", "internal/limits", "internal/queue"},
+			"internal/record", "internal/resend", "internal/limits", "internal/queue"},
 		"internal/admin":  {nouns, secret, "internal/queue"},
 		"internal/config": {nouns, mailaddr, secret, "internal/redisconn"},
 		"internal/cli":    {"internal/config"},
-		"": {nouns, mailaddr, "internal/keyring", "internal/credential", "internal/record", "internal/limits",
+		"": {nouns, mailaddr, "internal/keyring", "internal/credential", "internal/record", "internal/resend", "internal/limits",
 			"internal/queue"}, // package securemail
 		"cmd/worker":  nil, // the commands may import everything
 		"cmd/enqueue": nil,

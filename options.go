@@ -1,6 +1,7 @@
 package securemail
 
 import (
+	"errors"
 	"fmt"
 	"time"
 
@@ -12,9 +13,9 @@ import (
 type Option func(*Client) error
 
 // WithKeyRingFile names the key ring, which [Client.Verify], [Client.Export] and [Client.Unlock] need. With it,
-// [Client.Send] returns [tasks.ErrLimited] for a recipient who has had too many mails; without it, the worker refuses the
-// mail with [tasks.ReasonLimited]. The file is read again whenever it has changed. If it becomes invalid, the last valid
-// keys stay in use.
+// [Client.Send] and [Client.Resend] return a [*tasks.LimitError] for a mail that is over a limit; without it, the worker
+// refuses the mail with [tasks.ReasonLimited]. The file is read again whenever it has changed. If it becomes invalid, the
+// last valid keys stay in use.
 func WithKeyRingFile(path string) Option {
 	return func(c *Client) error {
 		ring, err := keyring.Open(path)
@@ -48,6 +49,20 @@ func WithIdempotencySecret(secret string) Option {
 		}
 		c.idempotencySecret = []byte(secret)
 		return nil
+	}
+}
+
+// WithLimits sets the limits that the client holds mails to, in place of [tasks.DefaultLimits]. Give it the numbers of the
+// workers (limits): they have the last word. A client without a key ring uses RecipientInterval alone, for
+// [tasks.Receipt].
+func WithLimits(l tasks.Limits) Option {
+	return func(c *Client) error {
+		var errs []error
+		l.Check(func(name, format string, args ...any) {
+			errs = append(errs, fmt.Errorf("securemail: WithLimits: %s: %s", name, fmt.Sprintf(format, args...)))
+		})
+		c.limits = l
+		return errors.Join(errs...)
 	}
 }
 

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 
+	"example.com/securemail/internal/record"
+	"example.com/securemail/internal/resend"
 	"example.com/securemail/tasks"
 )
 
@@ -14,7 +16,8 @@ import (
 // while this resend is queued returns nil too, and queues nothing more.
 //
 // Errors: [tasks.ErrStillSending] where the mail has not ended; [tasks.ErrRejected] where the secret cannot be verified any
-// more, or for less than a fifth of its life, so send a new mail instead; [tasks.ErrNotFound]. After any other error (Redis unavailable) calling again is safe.
+// more, or for less than a fifth of its life, so send a new mail instead; [tasks.ErrNotFound]; with [WithKeyRingFile]
+// alone, a [*tasks.LimitError]. After any other error (Redis unavailable) calling again is safe.
 func (c *Client) Resend(ctx context.Context, id string) error {
 	if !tasks.ValidID(id) {
 		return tasks.ErrNotFound
@@ -31,12 +34,16 @@ func (c *Client) Resend(ctx context.Context, id string) error {
 	}
 	n := kept.Resends + 1
 	switch {
-	case len(kept.Sealed) == 0 || c.now().After(tasks.UsefulUntil(kept.CreatedAt, kept.ExpiresAt)):
+	case len(kept.Sealed) == 0 || c.now().After(tasks.Task{CreatedAt: kept.CreatedAt, ExpiresAt: kept.ExpiresAt}.LateAt()):
 		return fmt.Errorf("the mail cannot be sent again: %w", tasks.ErrRejected)
 	case kept.State == tasks.Queued:
 		n = kept.Resends // a repeated call: the task is in the queue, unless it was lost with the process
 	case !kept.State.Ended():
 		return tasks.ErrStillSending
+	default:
+		if err := c.lookAgain(ctx, id, n, kept); err != nil {
+			return err
+		}
 	}
 	// The task comes first. Whatever happens after it, a worker gives the sending its outcome.
 	t := tasks.Task{ID: id, Resends: n, Version: kept.Version, Mail: tasks.Mail{Kind: kept.Kind}}
@@ -63,5 +70,24 @@ func (c *Client) enqueueAgain(ctx context.Context, t tasks.Task) error {
 		return err
 	}
 	_, err = c.queue.Enqueue(ctx, t)
+	return err
+}
+
+// lookAgain asks whether a worker would send the mail for the nth time again. Whom it counts for only the sealed mail says.
+// A client that cannot open it leaves the answer to the workers.
+func (c *Client) lookAgain(ctx context.Context, id string, n int, kept record.Kept) error {
+	if c.ring == nil {
+		return nil
+	}
+	key, found, _ := c.ring.Key(kept.KeyID)
+	if !found {
+		return nil
+	}
+	t, _, err := resend.Open(key, id, kept.Purpose, kept.KeyID, kept.Sealed)
+	if err != nil {
+		return nil
+	}
+	t.Resends = n
+	_, err = c.look(ctx, t)
 	return err
 }

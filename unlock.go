@@ -22,7 +22,7 @@ func (c *Client) Unlock(ctx context.Context, address string, ids ...string) erro
 	if err != nil {
 		return fmt.Errorf("%w: to: %w", tasks.ErrInvalid, err)
 	}
-	if err := c.recipients.Clear(ctx, key); err != nil {
+	if err := c.mails.Clear(ctx, key); err != nil {
 		return err
 	}
 	for _, id := range ids {

@@ -23,9 +23,6 @@ var (
 	// ErrStillSending is returned for a resend of a mail that has not ended yet.
 	ErrStillSending = errors.New("the mail is still being sent")
 
-	// ErrLimited is returned where the recipient has had too many mails.
-	ErrLimited = fmt.Errorf("the recipient has had too many mails; the limits are %d an hour and %d a day", MailsPerHour, MailsPerDay)
-
 	// ErrRejected is returned where the secret cannot be used, and an answer was not compared: the secret is expired,
 	// used, locked, revoked or exported, no such mail exists, the mail went to another address or was for another purpose, or the recipient had too many
 	// wrong answers in 24 hours. The error does not tell these apart, because that helps an attacker more than a
@@ -43,12 +40,6 @@ var (
 	// not read the same key ring as the workers, or the key was removed too early. The answer was not counted. An operator
 	// has to look at it.
 	ErrKeyRing = errors.New("the key ring does not have the key that this secret was made with")
-)
-
-// How many mails a recipient gets. The limits keep others from flooding a mailbox through us.
-const (
-	MailsPerHour = 10 // of all kinds
-	MailsPerDay  = 30 // of all kinds, in any 24 hours
 )
 
 // WrongError is returned for an answer that is not what was mailed. The answer was counted.

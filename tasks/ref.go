@@ -19,10 +19,15 @@ type Receipt struct {
 	Digits int
 	// ExpiresAt is when the secret expires, UTC. A TOTP has to get its first right code before.
 	ExpiresAt time.Time
+	// ResendAfter is when the next mail of this kind may go to this recipient, UTC: after it, a button that sends another
+	// one makes sense. A client with the key ring knows all that was counted of the recipient; without it, this is
+	// the recipient's least interval after now.
+	ResendAfter time.Time
 	// Replayed reports that an earlier call with the same idempotency key has sent the mail, and this one sent nothing.
 	Replayed bool
-	// Credential is the state of the secret: new, or whatever became of the mail of the earlier call. If it is not new, live,
-	// pending or active, nobody can use the mail any more: send one with another key.
+	// Credential is the state of the secret: new, or whatever became of the mail of the earlier call. If it is not
+	// [CredentialState.Verifiable], nobody can use the mail any more: send one with another key. It is empty where Redis does
+	// not let a program that only sends know.
 	Credential CredentialState
 }
 

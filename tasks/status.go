@@ -56,7 +56,7 @@ type Reason string
 
 const (
 	ReasonRecipient   Reason = "recipient"   // the relay does not accept mail for this address
-	ReasonLimited     Reason = "limited"     // the recipient has had too many mails
+	ReasonLimited     Reason = "limited"     // too many mails to the recipient, for the asker, or in all
 	ReasonLate        Reason = "late"        // too little of the secret's life was left
 	ReasonUsed        Reason = "used"        // the secret was verified before the mail was sent
 	ReasonMisses      Reason = "misses"      // wrong answers locked the secret before the mail was sent

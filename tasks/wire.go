@@ -129,12 +129,6 @@ func (m Mail) Task(with Making) (Task, error) {
 	return t, nil
 }
 
-// UsefulUntil returns when a mail becomes too old to be sent: a secret that arrives with less than a fifth of its life left is
-// dead before a person has typed it.
-func UsefulUntil(created, expires time.Time) time.Time {
-	return expires.Add(-expires.Sub(created) / 5)
-}
-
 // AsynqID returns the id under which asynq knows the task: <id>, or <id>.<resends> for a mail that is sent again.
 func (t Task) AsynqID() string {
 	if t.Resends == 0 {

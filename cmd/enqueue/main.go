@@ -71,7 +71,8 @@ func isUsage(err error) bool {
 
 // isNo reports whether err is a negative answer, and not a failure.
 func isNo(err error) bool {
-	return errors.Is(err, tasks.ErrNotFound) || errors.Is(err, tasks.ErrStillSending) || errors.Is(err, tasks.ErrRejected)
+	return errors.Is(err, tasks.ErrNotFound) || errors.Is(err, tasks.ErrStillSending) || errors.Is(err, tasks.ErrRejected) ||
+		errors.Is(err, tasks.ErrLimited)
 }
 
 // noCommand refuses an unknown command. It does not repeat an address, because the text may get
@@ -156,6 +157,7 @@ func open(c config.Config, options ...securemail.Option) (*session, error) {
 	if err != nil {
 		return nil, cli.UsageError{Err: err}
 	}
+	options = append(options, securemail.WithLimits(tasks.Limits(c.Limits)))
 	for kind, life := range c.MaxLife {
 		options = append(options, securemail.WithMaxLife(kind, life))
 	}

@@ -23,6 +23,7 @@ import (
 	"example.com/securemail/internal/redisconn"
 	"example.com/securemail/internal/submission"
 	"example.com/securemail/internal/worker"
+	"example.com/securemail/tasks"
 )
 
 func runCommand(settings *workerSettings, stderr io.Writer) *cobra.Command {
@@ -49,7 +50,7 @@ func runCommand(settings *workerSettings, stderr io.Writer) *cobra.Command {
 
 // serve builds a worker and runs it. Each part needs the parts above it. serve returns when ctx has
 // ended and all in-flight mails have ended too. development is for `worker dev`: Redis may lose
-// data, and recipients have no limits. serve calls started, unless it is nil, when the worker is
+// data. serve calls started, unless it is nil, when the worker is
 // about to take tasks.
 func serve(ctx context.Context, c config.Config, relays []submission.Relay, development bool, log *zap.Logger, started func(adminAddr string)) error {
 	defer log.Sync() // fails where stderr cannot be synced, and there nothing is buffered
@@ -95,7 +96,7 @@ func serve(ctx context.Context, c config.Config, relays []submission.Relay, deve
 		MinCodeDigits: c.MinCodeDigits,
 		Retention:     c.RecordRetention,
 		Concurrency:   c.Concurrency,
-		Unlimited:     development,
+		Limits:        tasks.Limits(c.Limits),
 		Log:           log,
 		Metrics:       metrics,
 	})

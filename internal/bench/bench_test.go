@@ -86,10 +86,14 @@ func fill(t testing.TB, rdb redis.UniversalClient, kind tasks.Kind, n int) {
 	time.Sleep(1500 * time.Millisecond)
 }
 
+// askers counts the mails, so that each is asked for by another person.
+var askers atomic.Uint32
+
 // sample returns a mail with all fields that an application usually sets.
 func sample(kind tasks.Kind) tasks.Mail {
+	n := askers.Add(1)
 	return tasks.Mail{Kind: kind, To: "alice@example.com", Purpose: "sign-in", Vars: map[string]string{"name": "Alice"},
-		Origin: tasks.Origin{IP: "203.0.113.7", Agent: "Firefox on Linux", At: time.Now()}}
+		Origin: tasks.Origin{IP: fmt.Sprintf("10.%d.%d.%d", byte(n>>16), byte(n>>8), byte(n)), Agent: "Firefox on Linux", At: time.Now()}}
 }
 
 // counter writes the worker's log to a file, as in production, and closes done after n runs, each

@@ -36,6 +36,7 @@ type Config struct {
 	OnUnknown       string          `koanf:"on_unknown"`
 	MaxLife         tasks.Lives     `koanf:"max_life"`
 	MinCodeDigits   int             `koanf:"min_code_digits"`
+	Limits          MailLimits      `koanf:"limits"`
 	RecordRetention time.Duration   `koanf:"record_retention"`
 	Concurrency     int             `koanf:"concurrency"`
 	Admin           Admin           `koanf:"admin"`
@@ -79,6 +80,16 @@ type SMTPTimeouts struct {
 	Total      time.Duration `koanf:"total"`
 }
 
+// MailLimits are [tasks.Limits] with the names of their settings.
+type MailLimits struct {
+	RecipientInterval time.Duration `koanf:"recipient_interval"`
+	RecipientPerHour  int           `koanf:"recipient_per_hour"`
+	RecipientPerDay   int           `koanf:"recipient_per_day"`
+	PerOrigin         int           `koanf:"per_origin"`
+	TotalPerMinute    int           `koanf:"total_per_minute"`
+	TooSoon           tasks.TooSoon `koanf:"too_soon"`
+}
+
 // Admin is the worker's own listener.
 type Admin struct {
 	Addr     string        `koanf:"addr"`
@@ -99,6 +110,7 @@ func defaults() Config {
 		OnUnknown:       "retry",
 		MaxLife:         tasks.DefaultLives(),
 		MinCodeDigits:   6,
+		Limits:          MailLimits(tasks.DefaultLimits()),
 		RecordRetention: 7 * 24 * time.Hour,
 		Concurrency:     32,
 		Admin:           Admin{Addr: "127.0.0.1:9464"},
@@ -128,6 +140,7 @@ func (c *Config) complete(need Need) error {
 			wrong("max_life."+string(kind.Kind), "%v is not between 1m and 744h (31 days)", life)
 		}
 	}
+	tasks.Limits(c.Limits).Check(func(name, format string, args ...any) { wrong("limits."+name, format, args...) })
 	if c.From != "" {
 		if name, address, err := parseSender(c.From); err != nil {
 			wrong("from", "%v; write it like: Example <no-reply@example.com>", err)

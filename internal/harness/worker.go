@@ -83,7 +83,7 @@ type Config struct {
 	Changed       func(relay string, open bool, cause error, until time.Time)
 	TryTimeout    time.Duration // default 3 minutes
 	Concurrency   int           // default 8
-	Unlimited     bool          // recipients may have any number of mails
+	MailLimits    *tasks.Limits // nil: the default
 	StopOnUnknown bool
 }
 
@@ -114,10 +114,14 @@ func StartWorker(t testing.TB, c Config) *Worker {
 	if c.Concurrency == 0 {
 		c.Concurrency = 8
 	}
+	if c.MailLimits == nil {
+		standard := tasks.DefaultLimits()
+		c.MailLimits = &standard
+	}
 	w := &Worker{Metrics: prometheus.NewRegistry()}
 	w.Worker = worker.New(worker.Config{Redis: c.Redis, KeyRing: ring, Relays: relays, TryTimeout: c.TryTimeout,
 		StopOnUnknown: c.StopOnUnknown, From: Sender(t), Product: "Example", MaxLife: tasks.DefaultLives(), MinCodeDigits: 6,
-		Retention: 7 * 24 * time.Hour, Concurrency: c.Concurrency, Unlimited: c.Unlimited, Log: c.Log, Metrics: w.Metrics})
+		Retention: 7 * 24 * time.Hour, Concurrency: c.Concurrency, Limits: *c.MailLimits, Log: c.Log, Metrics: w.Metrics})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
 	running.Go(func() {

@@ -2,6 +2,7 @@ package limits
 
 import (
 	"context"
+	"crypto/rand"
 	_ "embed"
 	"fmt"
 	"time"
@@ -55,11 +56,12 @@ func (r *PerRelay) Reserve(ctx context.Context, relay string) (time.Duration, er
 	return time.Duration(wait) * time.Millisecond, nil
 }
 
-// Release gives back one message that Reserve counted and the relay was not given. Where that fails the message stays
-// counted, which errs on the relay's side.
+// Release gives back one message that Reserve counted and the relay was not given. A call that is repeated because its
+// reply was lost gives back once. Where the call fails the message stays counted, which errs on the relay's side.
 func (r *PerRelay) Release(ctx context.Context, relay string) {
 	if l, limited := r.limits[relay]; limited {
-		releaseScript.Run(ctx, r.rdb, []string{relayKey(relay)}, l.interval())
+		key := relayKey(relay)
+		releaseScript.Run(ctx, r.rdb, []string{key, key + ":" + rand.Text()}, l.interval())
 	}
 }
 

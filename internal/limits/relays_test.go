@@ -3,6 +3,8 @@ package limits_test
 import (
 	"context"
 	"fmt"
+	"io"
+	"net"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -106,4 +108,56 @@ func TestRelease_GivesBackWhatTheRelayWasNotGiven(t *testing.T) {
 	if n, _ := allowed(t, r.Client, limits.Limit{PerDay: 30}, 40); n != 30 {
 		t.Errorf("got %d through, want 30", n)
 	}
+}
+
+// TestRelease_RepeatedAfterALostReplyDoesNotGiveBackTwice: the worker's client repeats a command for 25 seconds. A
+// second message given back would let an eleventh through where ten a day are the limit.
+func TestRelease_RepeatedAfterALostReplyDoesNotGiveBackTwice(t *testing.T) {
+	r := testserver.StartRedis(t)
+	limit := limits.Limit{PerDay: 10}
+	if n, _ := allowed(t, r.Client, limit, 20); n != 10 {
+		t.Fatalf("got %d through, want 10", n)
+	}
+	rdb, lose := losing(t, r)
+	relays := limits.NewPerRelay(rdb, map[string]limits.Limit{"r1": limit})
+	relays.Release(t.Context(), "r1") // the script is loaded, and one message given back
+	lose.Store(2)
+	relays.Release(t.Context(), "r1")
+	if lose.Load() != 0 {
+		t.Fatal("no reply was lost")
+	}
+	if n, _ := allowed(t, r.Client, limit, 20); n != 2 {
+		t.Errorf("got %d more through, want the 2 that were given back", n)
+	}
+}
+
+// losing returns a client that loses as many replies as the counter says, each with its connection, and repeats those
+// commands.
+func losing(t *testing.T, r *testserver.Redis) (rdb *redis.Client, lose *atomic.Int64) {
+	lose = new(atomic.Int64)
+	rdb = redis.NewClient(&redis.Options{MaxRetries: 10, Username: testserver.Worker, Password: testserver.RedisPassword, DisableIdentity: true,
+		Dialer: func(context.Context, string, string) (net.Conn, error) {
+			conn, err := net.Dial("unix", r.Client.Options().Addr)
+			return &losingConn{conn, lose}, err
+		}})
+	t.Cleanup(func() { rdb.Close() })
+	if err := rdb.Ping(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	return rdb, lose
+}
+
+type losingConn struct {
+	net.Conn
+	lose *atomic.Int64
+}
+
+func (c *losingConn) Read(b []byte) (int, error) {
+	n, err := c.Conn.Read(b)
+	if err == nil && c.lose.Load() > 0 {
+		c.lose.Add(-1)
+		c.Conn.Close()
+		return 0, io.EOF
+	}
+	return n, err
 }

@@ -64,9 +64,23 @@ func (a Address) IsZero() bool { return a.text == "" }
 // Domain returns the part after the @, in lower case and A-labels.
 func (a Address) Domain() string { return a.text[min(a.at+1, len(a.text)):] }
 
-// Fold returns the form under which mails to one person are counted. Capitals make no other person: next to no
-// provider tells them apart, though RFC 5321 section 2.4 allows it, and case variants must share one limit.
-func (a Address) Fold() string { return strings.ToLower(a.text) }
+// Fold returns the form under which mails to one person are counted, and it is for counting alone: only the mailbox's own
+// server knows what leads to it (RFC 5321 section 2.4). What next to all providers deliver to one mailbox must share one
+// limit. So capitals do not count, nor does a tag, from the first plus sign on (RFC 5233); and Gmail, which is
+// googlemail.com too, ignores dots. Two people whose addresses fold to the same share their limits, and nothing else.
+func (a Address) Fold() string {
+	local, domain, _ := strings.Cut(strings.ToLower(a.text), "@")
+	if untagged, _, _ := strings.Cut(local, "+"); untagged != "" {
+		local = untagged
+	}
+	if domain == "gmail.com" || domain == "googlemail.com" {
+		local, domain = strings.ReplaceAll(local, ".", ""), "gmail.com"
+	}
+	if a.IsZero() {
+		return ""
+	}
+	return local + "@" + domain
+}
 
 // Masked returns what an operator needs of the address: its first letter and the domain, "a***@example.com".
 func (a Address) Masked() string {

@@ -129,3 +129,37 @@ func TestParse_DoesNotConvertLongDomains(t *testing.T) {
 		t.Errorf("%v allocations, want none that grow with the address", allocs)
 	}
 }
+
+// TestFold_VariantsOfOneMailboxDoNotEscapeItsLimit: and addresses of two people stay two.
+func TestFold_VariantsOfOneMailboxDoNotEscapeItsLimit(t *testing.T) {
+	for given, want := range map[string]string{
+		"aLICE@Example.com":           "alice@example.com",
+		"alice+news@example.com":      "alice@example.com",
+		"alice+a+b@example.com":       "alice@example.com",
+		"alice+@example.com":          "alice@example.com",
+		"+tag@example.com":            "+tag@example.com",
+		"+@example.com":               "+@example.com",
+		"a.b@example.com":             "a.b@example.com",
+		"alice-news@example.com":      "alice-news@example.com",
+		"a.b+c@googlemail.com":        "ab@gmail.com",
+		"A.l.i.c.e@GMAIL.com":         "alice@gmail.com",
+		"alice+x.y@gmail.com":         "alice@gmail.com",
+		"+x.y@gmail.com":              "+xy@gmail.com",
+		"a.b@mail.gmail.com":          "a.b@mail.gmail.com",
+		"a.b+c@gmail.com.example.com": "a.b@gmail.com.example.com",
+	} {
+		a, err := Parse(given)
+		if err != nil {
+			t.Errorf("%s: %v", given, err)
+		}
+		if got := a.Fold(); got != want {
+			t.Errorf("%s: got %s, want %s", given, got, want)
+		}
+		if a.String() == want && given != want {
+			t.Errorf("%s: the address itself was folded", given)
+		}
+	}
+	if got := (Address{}).Fold(); got != "" {
+		t.Errorf("no address: got %q", got)
+	}
+}

@@ -108,7 +108,7 @@ func TestTOTP_BecomesActiveWithItsFirstCode(t *testing.T) {
 func TestLimits_AllowARecipientOneMailOfAKindAMinute(t *testing.T) {
 	h := newFixture(t)
 	h.stop()
-	h.limited = true
+	h.mailLimits = tasks.DefaultLimits()
 	h.start()
 	// Without a key ring the client does not check the limits, and the worker must.
 	sender, err := securemail.NewClient(h.redis.As(testserver.Producer))

@@ -117,7 +117,7 @@ func (r *canaryRun) start(limiter submission.Limiter, relays ...submission.Relay
 		t.Fatal(err)
 	}
 	w := harness.StartWorker(t, harness.Config{Redis: rdb, KeyRing: r.ring, Log: r.log, Relays: relays, Limiter: limiter, TryTimeout: time.Minute,
-		Concurrency: 16, Unlimited: true})
+		Concurrency: 16, MailLimits: &tasks.Limits{}})
 	w.Metrics.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	password := "p&ss wörd/+ " + rand.Text()
 	r.secrets.add("an admin password", password)

@@ -46,7 +46,7 @@ type fixture struct {
 	relays        []submission.Relay
 	changed       func(relay string, open bool, cause error, until time.Time)
 	stopOnUnknown bool
-	limited       bool          // recipients have the limits of production
+	mailLimits    tasks.Limits  // none at first
 	relayLimit    *limits.Limit // of every relay; nil for no limit
 }
 
@@ -77,7 +77,7 @@ func (h *fixture) start() {
 		}
 	}
 	w := harness.StartWorker(h.t, harness.Config{Redis: h.redis.As(testserver.Worker), KeyRing: h.ring, Log: h.log, Relays: h.relays,
-		Limits: byRelay, Changed: h.changed, Unlimited: !h.limited, StopOnUnknown: h.stopOnUnknown})
+		Limits: byRelay, Changed: h.changed, MailLimits: &h.mailLimits, StopOnUnknown: h.stopOnUnknown})
 	h.metrics, h.stop = w.Metrics, w.Stop
 }
 

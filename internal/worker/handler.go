@@ -10,6 +10,7 @@ import (
 	"go.uber.org/zap"
 
 	"example.com/securemail/internal/keyring"
+	"example.com/securemail/internal/limits"
 	"example.com/securemail/internal/queue"
 	"example.com/securemail/internal/record"
 	"example.com/securemail/internal/submission"
@@ -110,8 +111,8 @@ func (r *run) send(ctx context.Context) outcome {
 	if r.task.CreatedAt, r.task.ExpiresAt = r.attempt.CreatedAt, r.attempt.ExpiresAt; r.late() {
 		return r.end(ctx, tasks.Expired, record.Result{Reason: tasks.ReasonLate}, nil)
 	}
-	if wait, err := r.admit(ctx, ring); err != nil || wait > 0 {
-		return r.limited(ctx, wait, err)
+	if place, err := r.admit(ctx, ring); err != nil || place.Wait > 0 {
+		return r.limited(ctx, place, err)
 	}
 	return r.submit(ctx, turn, lock, key)
 }
@@ -156,12 +157,12 @@ func (r *run) read(ctx context.Context) (payload []byte, stop *outcome) {
 	return r.queued.Payload, nil
 }
 
-func (r *run) late() bool { return r.now().After(usefulUntil(r.task)) }
+func (r *run) late() bool { return r.now().After(r.task.LateAt()) }
 
 // waitForRelay blocks the task's slot until a relay takes mail, half a minute at most, and no longer than the mail is of
 // use. It costs Redis nothing.
 func (r *run) waitForRelay(ctx context.Context) (*submission.Turn, error) {
-	ctx, cancel := context.WithTimeout(ctx, min(relayWait, usefulUntil(r.task).Sub(r.now())))
+	ctx, cancel := context.WithTimeout(ctx, min(relayWait, r.task.LateAt().Sub(r.now())))
 	defer cancel()
 	defer context.AfterFunc(r.stopping, cancel)()
 	return r.config.Relays.Acquire(ctx)
@@ -189,16 +190,14 @@ func (r *run) checkTask() error {
 	return nil
 }
 
-// admit asks whether the recipient may have one more mail now. A sending is counted once, however often it is retried.
-func (r *run) admit(ctx context.Context, ring *keyring.Ring) (time.Duration, error) {
-	if r.config.Unlimited {
-		return 0, nil
-	}
-	counters, err := r.counters(ring)
+// admit asks when the mail may go out under all limits. A sending is counted once, however often it is retried.
+func (r *run) admit(ctx context.Context, ring *keyring.Ring) (limits.Place, error) {
+	sending, err := limits.NewSending(ring.Recipients(), r.task)
 	if err != nil {
-		return 0, err
+		return limits.Place{}, err
 	}
-	return r.recipients.Admit(ctx, counters, r.sending(), usefulUntil(r.task))
+	sending.Resends = r.attempt.Resends
+	return r.mails.Admit(ctx, sending)
 }
 
 func (r *run) warnKeyRing(err error) {

@@ -49,7 +49,7 @@ func sinkFixture(t *testing.T) (*fixture, *testserver.Sink) {
 // of them counts towards the relay's daily limit.
 func TestLimits_BoundAFloodToOneRecipient(t *testing.T) {
 	h, sink := sinkFixture(t)
-	h.limited, h.relayLimit = true, &limits.Limit{PerDay: 20}
+	h.mailLimits, h.relayLimit = tasks.DefaultLimits(), &limits.Limit{PerDay: 20}
 	// Without a key ring the client does not check the limits, and the worker must.
 	sender, err := securemail.NewClient(h.redis.As(testserver.Producer))
 	if err != nil {

@@ -7,9 +7,8 @@ import (
 
 	"example.com/securemail/internal/credential"
 	"example.com/securemail/internal/keyring"
-	"example.com/securemail/internal/limits"
-	"example.com/securemail/internal/mailaddr"
 	"example.com/securemail/internal/record"
+	"example.com/securemail/internal/resend"
 	"example.com/securemail/tasks"
 )
 
@@ -39,7 +38,7 @@ func (r *run) recordMail(ring *keyring.Ring, payload []byte) (record.Entry, erro
 			return m, err
 		}
 	}
-	m.Sealed, err = credential.Seal(key, keptBinding(m.ID, m.Purpose, kid), payload)
+	m.Sealed, err = resend.Seal(key, m.ID, m.Purpose, kid, payload)
 	return m, err
 }
 
@@ -66,10 +65,6 @@ func (r *run) key(ring *keyring.Ring) ([]byte, error) {
 	return key, nil
 }
 
-func keptBinding(id, purpose, kid string) credential.Binding {
-	return credential.Binding{Use: credential.UseMail, ID: id, Purpose: purpose, KeyID: kid}
-}
-
 // readKept completes the task of a resend from what the record keeps. Without a payload there is nothing to send, and stop
 // is the outcome.
 func (r *run) readKept(ctx context.Context) (payload []byte, stop *outcome) {
@@ -91,33 +86,16 @@ func (r *run) readKept(ctx context.Context) (payload []byte, stop *outcome) {
 	if !found {
 		return end(r.alert(verdictOf(errNoKey).delay, tasks.ReasonKeyRing, errNoKey))
 	}
-	payload, err = credential.Unseal(key, keptBinding(id, kept.Purpose, kept.KeyID), kept.Sealed)
-	if err == nil {
-		r.task, err = tasks.ParseTask(tasks.Type, payload)
-	}
+	t, payload, err := resend.Open(key, id, kept.Purpose, kept.KeyID, kept.Sealed)
 	if errors.Is(err, tasks.ErrNewer) {
 		return end(r.unreadable(ctx, err))
 	}
-	if err != nil || r.task.ID != id {
-		r.task = tasks.Task{ID: id, Resends: resends, Mail: tasks.Mail{Kind: kept.Kind, Purpose: kept.Purpose}, CreatedAt: kept.CreatedAt, ExpiresAt: kept.ExpiresAt}
+	if err != nil {
 		o := r.endUnopened(ctx, tasks.Refused, tasks.ReasonMalformed, fmt.Errorf("what the record keeps for a resend cannot be used: %w", err))
 		o.alert = true
 		return end(o)
 	}
+	r.task = t
 	r.task.Resends = resends
 	return payload, nil
-}
-
-// counters is the key of what is counted of the recipient.
-func (r *run) counters(ring *keyring.Ring) (string, error) {
-	to, err := mailaddr.Parse(r.task.Mail.To)
-	if err != nil {
-		return "", err
-	}
-	return limits.RecipientKey(ring.Recipients(), to), nil
-}
-
-// sending names what the recipient's limits count.
-func (r *run) sending() limits.Sending {
-	return limits.Sending{ID: r.task.ID, Kind: r.task.Mail.Kind, Resends: r.attempt.Resends}
 }

@@ -10,6 +10,7 @@ import (
 
 	"go.uber.org/zap"
 
+	"example.com/securemail/internal/limits"
 	"example.com/securemail/internal/queue"
 	"example.com/securemail/internal/record"
 	"example.com/securemail/internal/submission"
@@ -133,22 +134,23 @@ func (r *run) newer(ctx context.Context, id, resends string, cause error) outcom
 	return r.retry(newerDelay, tasks.ReasonNewer, cause)
 }
 
-// limited defers a mail until the recipient may have it, or refuses it.
-func (r *run) limited(ctx context.Context, wait time.Duration, err error) outcome {
+// limited defers a mail until it may go out, or refuses it. The log names the limit.
+func (r *run) limited(ctx context.Context, place limits.Place, err error) outcome {
 	result := record.Result{Reason: tasks.ReasonLimited}
 	switch {
 	case errors.Is(err, tasks.ErrLimited) && r.late(): // no limit: its life ended while it waited
 		return r.end(ctx, tasks.Expired, record.Result{Reason: tasks.ReasonLate}, nil)
 	case errors.Is(err, tasks.ErrLimited):
-		return r.end(ctx, tasks.Refused, result, nil)
+		return r.end(ctx, tasks.Refused, result, err)
 	case err != nil:
 		return r.settle(ctx, verdict{reason: tasks.ReasonRedis, delay: redisDelay, alert: true}, err)
 	}
-	next := r.now().Add(wait)
+	next := r.now().Add(place.Wait)
 	if err := r.records.Defer(ctx, r.attempt, result, next, false); err != nil {
 		return r.notEnded(err)
 	}
-	return outcome{state: tasks.Deferred, result: result, next: next, disposition: queue.Retry(wait, tasks.ReasonLimited)}
+	return outcome{state: tasks.Deferred, result: result, next: next, cause: &tasks.LimitError{RetryAfter: place.Wait, Limit: place.Limit},
+		disposition: queue.Retry(place.Wait, tasks.ReasonLimited)}
 }
 
 // accept writes down that the relay took the mail. The mail is sent, whatever happens here, so accept has its own context
@@ -186,7 +188,7 @@ func (r *run) settle(ctx context.Context, v verdict, err error) outcome {
 	if v.reason == tasks.ReasonUnconfirmed && r.config.StopOnUnknown {
 		v.outcome = tasks.Unknown
 	}
-	delay, again := delayOf(v, r.attempt.Try, usefulUntil(r.task).Sub(r.now()))
+	delay, again := delayOf(v, r.attempt.Try, r.task.LateAt().Sub(r.now()))
 	switch {
 	case v.outcome != "":
 		again = false

@@ -104,8 +104,6 @@ const (
 	minDelay = 2 * time.Second
 )
 
-func usefulUntil(t tasks.Task) time.Time { return tasks.UsefulUntil(t.CreatedAt, t.ExpiresAt) }
-
 // delayOf places the next attempt inside what is left of the mail's life, or reports that there is no room for one. A wait
 // that would miss the end becomes half of what is left, so that a mail has its last chance shortly before the end.
 func delayOf(v verdict, try int, left time.Duration) (time.Duration, bool) {

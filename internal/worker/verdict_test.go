@@ -91,7 +91,7 @@ func TestVerdict_KeepsRetriesWithinTheRemainingLife(t *testing.T) {
 
 func TestLateAt_LeavesTheLastFifthOfALife(t *testing.T) {
 	created := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	got := usefulUntil(tasks.Task{CreatedAt: created, ExpiresAt: created.Add(10 * time.Minute)})
+	got := tasks.Task{CreatedAt: created, ExpiresAt: created.Add(10 * time.Minute)}.LateAt()
 	if want := created.Add(8 * time.Minute); !got.Equal(want) {
 		t.Errorf("got %v, want %v", got, want)
 	}

@@ -48,7 +48,7 @@ const (
 	drainMargin = 10 * time.Second
 )
 
-// Config is what a worker works with. All fields are required but ReplyTo.
+// Config is what a worker works with. All fields are required but ReplyTo and Limits.
 type Config struct {
 	// Redis is a client that retries long enough to outlast a restart of Redis. The worker's queue server adds a hook to
 	// it.
@@ -67,7 +67,7 @@ type Config struct {
 	MinCodeDigits int           // a code with fewer digits is refused: 6 or 8
 	Retention     time.Duration // of records, past a secret's expiry
 	Concurrency   int
-	Unlimited     bool // recipients may have any number of mails: for development
+	Limits        tasks.Limits // of mails; none for development
 
 	Log     *zap.Logger
 	Metrics prometheus.Registerer
@@ -75,12 +75,12 @@ type Config struct {
 
 // Worker takes tasks and sends mails.
 type Worker struct {
-	config     Config
-	records    *record.Store
-	recipients *limits.PerRecipient
-	metrics    *metrics
-	queue      *queue.Server
-	now        func() time.Time
+	config  Config
+	records *record.Store
+	mails   *limits.Mails
+	metrics *metrics
+	queue   *queue.Server
+	now     func() time.Time
 
 	stopping context.Context // ends when no further wait is worth it
 	stop     context.CancelFunc
@@ -88,7 +88,7 @@ type Worker struct {
 
 // New returns a worker that has not started.
 func New(c Config) *Worker {
-	w := &Worker{config: c, records: record.NewStore(c.Redis, c.Retention), recipients: limits.NewPerRecipient(c.Redis),
+	w := &Worker{config: c, records: record.NewStore(c.Redis, c.Retention), mails: limits.NewMails(c.Redis, c.Limits),
 		metrics: newMetrics(c.Metrics), now: time.Now}
 	w.stopping, w.stop = context.WithCancel(context.Background())
 	w.queue = queue.NewServer(queue.Config{Redis: c.Redis, Concurrency: c.Concurrency, Handle: w.handle, Locked: w.records.Locked,

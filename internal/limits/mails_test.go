@@ -18,32 +18,42 @@ import (
 const counters = "securemail:{r:someone}"
 
 func sending(kind tasks.Kind, n int) limits.Sending {
-	return limits.Sending{ID: fmt.Sprintf("mail%d", n), Kind: kind}
+	return limits.Sending{ID: fmt.Sprintf("mail%d", n), Kind: kind, Recipient: counters, Until: time.Now().Add(24 * time.Hour)}
 }
 
 // recipient asks for places of mails to one address.
 type recipient struct {
 	*testing.T
 	redis *testserver.Redis
-	mails *limits.PerRecipient
+	mails *limits.Mails
 }
 
 func newRecipient(t *testing.T) recipient {
 	r := testserver.StartRedis(t)
-	return recipient{t, r, limits.NewPerRecipient(r.Client)}
+	return recipient{t, r, limits.NewMails(r.Client, tasks.DefaultLimits())}
 }
 
 // admit returns in how many minutes a mail goes out, or -1.
 func (r recipient) admit(kind tasks.Kind, n int) int {
 	r.Helper()
-	wait, err := r.mails.Admit(r.Context(), counters, sending(kind, n), time.Now().Add(24*time.Hour))
+	place, err := r.mails.Admit(r.Context(), sending(kind, n))
 	if errors.Is(err, tasks.ErrLimited) {
 		return -1
 	}
 	if err != nil {
 		r.Fatal(err)
 	}
-	return int(wait.Round(time.Minute) / time.Minute)
+	return int(place.Wait.Round(time.Minute) / time.Minute)
+}
+
+// looks is whether a look finds a place for the mail.
+func (r recipient) looks(kind tasks.Kind, n int) bool {
+	r.Helper()
+	_, err := r.mails.Look(r.Context(), sending(kind, n))
+	if err != nil && !errors.Is(err, tasks.ErrLimited) {
+		r.Fatal(err)
+	}
+	return err == nil
 }
 
 func (r recipient) age(by time.Duration) {
@@ -71,18 +81,18 @@ func TestAdmit_OneMailAMinuteAndTenAnHour(t *testing.T) {
 	if got := r.admit("key", 10); got != -1 {
 		t.Errorf("the eleventh in an hour goes out in %d minutes, want never", got)
 	}
-	if ok, err := r.mails.Admits(t.Context(), counters, sending("key", 99)); ok || err != nil {
-		t.Errorf("Admits: got %v, %v, want false", ok, err)
+	if r.looks("key", 99) {
+		t.Error("Look finds a place for the eleventh")
 	}
-	if ok, err := r.mails.Admits(t.Context(), counters, sending("key", 9)); !ok || err != nil {
-		t.Errorf("Admits a mail that was counted: got %v, %v, want true", ok, err)
+	if !r.looks("key", 9) {
+		t.Error("Look finds no place for a mail that was counted")
 	}
 	if got := r.admit("code", 5); got != 5 {
 		t.Errorf("one that has its place was moved to %d minutes", got)
 	}
 	r.age(time.Hour + 10*time.Minute)
-	if ok, err := r.mails.Admits(t.Context(), counters, sending("key", 99)); !ok || err != nil {
-		t.Errorf("Admits an hour later: got %v, %v, want true", ok, err)
+	if !r.looks("key", 99) {
+		t.Error("Look finds no place an hour later")
 	}
 	if got := r.admit("key", 10); got != 0 {
 		t.Errorf("an hour later: got %d minutes, want 0", got)
@@ -112,7 +122,9 @@ func TestAdmit_ThirtyMailsADay(t *testing.T) {
 func TestAdmit_RefusesATurnThatComesTooLate(t *testing.T) {
 	r := newRecipient(t)
 	r.admit("code", 1)
-	_, err := r.mails.Admit(t.Context(), counters, sending("code", 2), time.Now().Add(30*time.Second))
+	late := sending("code", 2)
+	late.Until = time.Now().Add(30 * time.Second)
+	_, err := r.mails.Admit(t.Context(), late)
 	if !errors.Is(err, tasks.ErrLimited) {
 		t.Errorf("got %v, want ErrLimited", err)
 	}
@@ -128,13 +140,15 @@ func TestAdmit_BoundsAFlood(t *testing.T) {
 	for worker := range 20 {
 		group.Go(func() {
 			for n := worker; n < 10_000; n += 20 {
-				wait, err := r.mails.Admit(context.Background(), counters, sending("code", n), time.Now().Add(8*time.Minute))
+				s := sending("code", n)
+				s.Until = time.Now().Add(8 * time.Minute)
+				place, err := r.mails.Admit(context.Background(), s)
 				switch {
 				case errors.Is(err, tasks.ErrLimited):
 					refused.Add(1)
 				case err != nil:
 					t.Error(err)
-				case wait == 0:
+				case place.Wait == 0:
 					now.Add(1)
 				default:
 					later.Add(1)
