@@ -24,9 +24,11 @@ const (
 	// SeedSize is how many bytes a seed has.
 	SeedSize = 32
 
-	// Version is the version of the tasks and records that this package writes, and the only one that it reads. A field
-	// that changes the secret, or who can verify it, raises it. One that an older worker may leave out does not.
+	// Version is the version of the tasks and records that this package writes. A field that changes the secret, or who can
+	// verify it, raises it. One that an older worker may leave out does not.
 	Version = 2
+	// oldestVersion is the oldest that it reads.
+	oldestVersion = 2
 
 	maxPayload = 16 << 10
 	// maxResends bounds the number of a resend.
@@ -49,7 +51,7 @@ const (
 type Task struct {
 	ID      string
 	Resends int  // how often the mail was sent before: 0 for the first sending
-	Version int  // of a resend: that of the mail's record; 0 is this package's own
+	Version int  // of the task, and of the mail's record; 0 is [Version]
 	Mail    Mail // its Session and IdempotencyKey are empty
 	// Session is [SessionHash] of the mail's session, or empty.
 	Session []byte
@@ -116,7 +118,7 @@ func (m Mail) Task(with Making) (Task, error) {
 		m.Origin.At = now
 	}
 	m.Origin.At = m.Origin.At.UTC().Truncate(time.Second)
-	t := Task{ID: randomID(), CreatedAt: now, ExpiresAt: now.Add(m.ExpiresIn), Seed: make([]byte, SeedSize)}
+	t := Task{ID: randomID(), Version: Version, CreatedAt: now, ExpiresAt: now.Add(m.ExpiresIn), Seed: make([]byte, SeedSize)}
 	rand.Read(t.Seed) // never fails (crypto/rand)
 	if m.Session != "" {
 		t.Session = SessionHash(m.Session)
@@ -209,7 +211,7 @@ func (p payload) firstSending() (Task, error) {
 	if err != nil {
 		return Task{}, err
 	}
-	return Task{ID: p.ID, Mail: m, Session: p.Session, Fingerprint: p.Print, CreatedAt: p.CreatedAt.UTC(), ExpiresAt: p.ExpiresAt.UTC(), Seed: p.Seed}, nil
+	return Task{ID: p.ID, Version: p.Version, Mail: m, Session: p.Session, Fingerprint: p.Print, CreatedAt: p.CreatedAt.UTC(), ExpiresAt: p.ExpiresAt.UTC(), Seed: p.Seed}, nil
 }
 
 func anyLife(life time.Duration) Lives {
@@ -236,8 +238,8 @@ func decode(body []byte) (payload, error) {
 	if v.Version > Version {
 		return payload{}, fmt.Errorf("%w: v is %d, this program knows %d", ErrNewer, v.Version, Version)
 	}
-	if v.Version < Version {
-		return payload{}, fmt.Errorf("%w: v is %d, an older version than %d, which this program does not read any more", ErrInvalid, v.Version, Version)
+	if v.Version < oldestVersion {
+		return payload{}, fmt.Errorf("%w: v is %d, and this program reads %d and newer", ErrInvalid, v.Version, oldestVersion)
 	}
 	if err != nil {
 		return payload{}, fmt.Errorf("%w: the payload %s", ErrInvalid, jsonFault(err))

@@ -22,7 +22,7 @@ func goldenTasks() map[string]Task {
 	seed := bytes.Repeat([]byte{0xab}, SeedSize)
 	task := func(m Mail, life time.Duration) Task {
 		m.ExpiresIn = life
-		return Task{ID: "0123456789abcdefghjkmnpqrs", Mail: m, CreatedAt: created, ExpiresAt: created.Add(life), Seed: seed}
+		return Task{ID: "0123456789abcdefghjkmnpqrs", Version: 2, Mail: m, CreatedAt: created, ExpiresAt: created.Add(life), Seed: seed}
 	}
 	keyed := func(t Task) Task {
 		t.Session, t.Fingerprint = bytes.Repeat([]byte{0xcd}, 32), bytes.Repeat([]byte{0xef}, 16)

@@ -127,7 +127,7 @@ func TestOrigin_AnAskerDoesNotChangeItsAddressInsideItsNetwork(t *testing.T) {
 		t.Errorf("an address of the next /64: refused for %s", got)
 	}
 	key := func(ip string) string { return asked(t, "alice@example.com", ip).Origin }
-	for _, same := range [][]string{{"192.0.2.7", "::ffff:192.0.2.7"}, {"fe80::1", "fe80::2%eth0", "fe80:0::3%eth1"}} {
+	for _, same := range [][]string{{"192.0.2.7", "::ffff:192.0.2.7"}, {"fe80::1", "fe80::2", "fe80:0::3"}} {
 		for _, ip := range same {
 			if key(ip) != key(same[0]) {
 				t.Errorf("%s and %s are two askers", ip, same[0])

@@ -15,7 +15,7 @@ import (
 // plainMail is what a record says of the mail without anything that the key ring is needed for.
 func (r *run) plainMail() record.Entry {
 	t := r.task
-	return record.Entry{ID: t.ID, Kind: t.Mail.Kind, Purpose: t.Mail.Purpose, Digits: t.Mail.Digits, Bound: len(t.Session) > 0, Seed: t.Seed,
+	return record.Entry{Version: t.Version, ID: t.ID, Kind: t.Mail.Kind, Purpose: t.Mail.Purpose, Digits: t.Mail.Digits, Bound: len(t.Session) > 0, Seed: t.Seed,
 		Fingerprint: t.Fingerprint, ClientRef: t.Mail.ClientRef, Resends: t.Resends, CreatedAt: t.CreatedAt, ExpiresAt: t.ExpiresAt}
 }
 
@@ -57,7 +57,7 @@ func (r *run) key(ring *keyring.Ring) ([]byte, error) {
 		return nil, errNoKey
 	}
 	want := r.plainMail()
-	want.Version, want.KeyID, want.Seed, want.CreatedAt, want.ExpiresAt = tasks.Version, a.KeyID, a.Seed, a.CreatedAt, a.ExpiresAt
+	want.Version, want.KeyID, want.Seed, want.CreatedAt, want.ExpiresAt = a.Version, a.KeyID, a.Seed, a.CreatedAt, a.ExpiresAt
 	want.Address, want.MAC = record.AddressTag(ring.Recipients(), a.ID, r.task.Mail.To), a.MAC
 	if !want.Authentic(key) {
 		return nil, errForged

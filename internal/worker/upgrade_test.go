@@ -16,13 +16,13 @@ import (
 // source with a higher version number, runs that task and tasks of the old version.
 func TestWorker_LosesNoTaskInARollingUpgrade(t *testing.T) {
 	h := newFixture(t)
-	id, body := payload(t, func(p map[string]any) { p["v"] = 2 })
+	id, body := payload(t, func(p map[string]any) { p["v"] = 3 })
 	h.enqueue(id, tasks.Type, body)
 	if info := h.task(id, asynq.TaskStateRetry); !strings.HasPrefix(info.LastErr, "newer; ") {
 		t.Fatalf("the old worker deferred the task with %q, want newer", info.LastErr)
 	}
 
-	next := newProcess(t, h.redis.URL, h.env, testserver.Overlay(t, "../../tasks/wire.go", "version    = 1", "version    = 2"))
+	next := newProcess(t, h.redis.URL, h.env, testserver.Overlay(t, "../../tasks/wire.go", "\tVersion = 2", "\tVersion = 3"))
 	next.Environ = append(next.Environ, "SECUREMAIL_KEYRING_FILE="+h.ring)
 	next.Start("")
 	defer next.Kill()
