@@ -46,6 +46,10 @@ func newCanaryMail(n int) canaryMail {
 	m := tasks.Mail{Kind: []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP}[n%3], To: fmt.Sprintf("recipient-%03d%s@private.example.org", n, tag),
 		Purpose: "canary", Vars: map[string]string{"name": fmt.Sprintf("Firstname%03d Lastname", n)},
 		Origin: tasks.Origin{IP: fmt.Sprintf("2001:db8:77::%x", 0x1000+n), Agent: fmt.Sprintf("Browser%03d/1.0", n)}}
+	if m.Kind != tasks.TOTP && n%2 == 0 {
+		m.Session = fmt.Sprintf("session-cookie-%03d", n)
+	}
+	m.IdempotencyKey = fmt.Sprintf("idempotency-key-%03d", n)
 	if m.Kind == tasks.TOTP && n%2 == 0 {
 		m.Account = fmt.Sprintf("accountname-%03d", n)
 	}

@@ -154,6 +154,11 @@ func (r *canaryRun) expect(id string, m tasks.Mail, seed []byte) credential.Cred
 	if m.Kind == tasks.Code {
 		p.Digits = 8
 	}
+	if m.Session != "" {
+		p.Session = tasks.SessionHash(m.Session)
+		r.secrets.add("the session of "+m.To, m.Session)
+	}
+	r.secrets.add("the idempotency key of the mail to "+m.To, m.IdempotencyKey)
 	cred, err := credential.Derive(r.key, p)
 	if err != nil {
 		r.t.Fatal(err)

@@ -83,7 +83,8 @@ func (r *canaryRun) answer(sent []canaryMail, secrets map[string]credential.Cred
 			continue
 		}
 		secret := secrets[m.To]
-		ref, typed := tasks.Ref{ID: m.id, Purpose: m.Purpose, To: m.To}, secret.Display().Reveal()
+		ref, typed := tasks.Ref{ID: m.id, Purpose: m.Purpose, To: m.To, Session: m.Session, Attempt: "attempt-of-" + m.To}, secret.Display().Reveal()
+		r.secrets.add("the attempt to answer the mail to "+m.To, ref.Attempt)
 		if m.Kind == tasks.TOTP {
 			typed = otpauth.Code([]byte(secret.SharedSecret().Reveal()), time.Now())
 		}
