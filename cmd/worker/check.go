@@ -14,6 +14,7 @@ import (
 	"example.com/securemail/internal/config"
 	"example.com/securemail/internal/keyring"
 	"example.com/securemail/internal/message"
+	"example.com/securemail/internal/queue"
 	"example.com/securemail/internal/submission"
 	"example.com/securemail/tasks"
 )
@@ -68,7 +69,16 @@ func checkRedisServer(ctx context.Context, c config.Config) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return strings.Join(append([]string{c.Redis.Conn().Describe() + " answers"}, warnings...), "\n                "), nil
+	wakes, err := queue.Wakes(ctx, rdb)
+	if err != nil {
+		return "", err
+	}
+	says := " answers, and wakes the worker when a mail comes"
+	if !wakes {
+		says = " answers"
+		warnings = append(warnings, "it cannot wake the worker (BLMOVE is refused): the worker asks for mails four times a second")
+	}
+	return strings.Join(append([]string{c.Redis.Conn().Describe() + says}, warnings...), "\n                "), nil
 }
 
 func checkRelays(ctx context.Context, c config.Config) (string, error) {

@@ -8,8 +8,8 @@
 // The server works around what asynq leaves open; ARCHITECTURE.md has the list. docs/decisions/asynq.md says which of
 // asynq's internals this package relies on. contract_test.go pins each of them, so that an upgrade of asynq fails there.
 //
-// An idle worker costs some 550 Redis commands a second, those in scripts included, mostly for the servers that look
-// for tasks.
+// An idle server waits in Redis ([waiter]) and costs some 12 commands a second, those in scripts included. asynq has one
+// dequeuer for all places; [fetcher] fetches as many tasks in one round trip as there are free places.
 package queue
 
 import (

@@ -88,7 +88,7 @@ func (r *rescue) look(ctx context.Context, queue string, seen map[string]bool) e
 			seen[queue+taskID] = true
 			continue
 		}
-		requeued, err := requeueScript.Run(ctx, r.rdb, []string{activeKey(queue), leaseKey(queue), pendingKey(queue), taskKey(queue, taskID)}, taskID).Bool()
+		requeued, err := requeue(ctx, r.rdb, queue, taskID, false)
 		if err != nil {
 			return fmt.Errorf("requeue an orphaned task: %w", err)
 		}
@@ -97,4 +97,10 @@ func (r *rescue) look(ctx context.Context, queue string, seen map[string]bool) e
 		}
 	}
 	return nil
+}
+
+// requeue puts a task back that is orphaned, or that this worker has fetched and does not begin (own).
+func requeue(ctx context.Context, rdb redis.UniversalClient, queue, taskID string, own bool) (bool, error) {
+	keys := []string{activeKey(queue), leaseKey(queue), pendingKey(queue), taskKey(queue, taskID)}
+	return requeueScript.Run(ctx, rdb, keys, taskID, own).Bool()
 }

@@ -14,17 +14,15 @@ import (
 )
 
 const (
-	// While idle, each asynq server asks Redis once per queue this often, give or take half of it. With six of them, a
-	// lone task waits for about a seventh of it.
-	pollInterval = 70 * time.Millisecond
-	// asynqServers is how many asynq servers share the slots. Each has one goroutine that fetches tasks, with a round trip
-	// for each task, and one alone cannot keep the handlers busy.
-	asynqServers = 6
+	// checkInterval paces asynq's own loop; the dequeuer waits for the bell in [fetcher].
+	checkInterval = time.Millisecond
 	// deferredInterval is how late a deferred task may run again.
 	deferredInterval = time.Second
 	// recoveredDelay is for a task that asynq takes back from a worker whose lease ended. After an outage of Redis that
 	// worker may be alive, and needs a moment to write down what it did.
 	recoveredDelay = 5 * time.Second
+	// putBackTime is how long it may take to put tasks back.
+	putBackTime = 5 * time.Second
 )
 
 // Config is what a server works with. All fields are required.
@@ -44,7 +42,9 @@ type Config struct {
 // Server takes tasks and runs them.
 type Server struct {
 	config  Config
-	servers []*asynq.Server
+	asynq   *asynq.Server
+	fetcher *fetcher
+	bell    *bell
 	rescue  *rescue
 	stop    context.CancelFunc
 	running sync.WaitGroup // of runs: asynq lets go of a task whose lease is lost, and does not wait for it
@@ -53,54 +53,80 @@ type Server struct {
 // NewServer returns a server that has not started.
 func NewServer(c Config) *Server {
 	stopping, stop := context.WithCancel(context.Background())
-	s := &Server{config: c, stop: stop, rescue: &rescue{rdb: c.Redis, locked: c.Locked, log: c.Log}}
-	c.Redis.AddHook(newDequeueHook(stopping))
-	n := min(asynqServers, c.Concurrency)
-	for i := range n {
-		s.servers = append(s.servers, asynq.NewServerFromRedisClient(c.Redis, asynq.Config{
-			Concurrency:              (c.Concurrency + i) / n,
-			Queues:                   map[string]int{tasks.QueueCodes: 2, tasks.Queue: 1},
-			StrictPriority:           true, // a person waits for a code with a form open
-			TaskCheckInterval:        pollInterval,
-			DelayedTaskCheckInterval: deferredInterval,
-			RetryDelayFunc:           retryDelay,
-			// asynq counts no failures of ours: its limit would end a mail without an outcome. The record counts attempts.
-			IsFailure:       func(err error) bool { return !errors.As(err, new(*retry)) },
-			ShutdownTimeout: c.DrainTime,
-			Logger:          c.Log,
-			LogLevel:        asynq.ErrorLevel, // below that, asynq reports each ended task, as the handler does
-		}))
-	}
+	s := &Server{config: c, stop: stop, bell: newBell(), rescue: &rescue{rdb: c.Redis, locked: c.Locked, log: c.Log}}
+	s.fetcher = newFetcher(stopping, c.Concurrency, s.bell, s.putBack)
+	c.Redis.AddHook(s.fetcher)
+	s.asynq = asynq.NewServerFromRedisClient(c.Redis, asynq.Config{
+		Concurrency:              c.Concurrency,
+		Queues:                   map[string]int{tasks.QueueCodes: 2, tasks.Queue: 1},
+		StrictPriority:           true, // a person waits for a code with a form open
+		TaskCheckInterval:        checkInterval,
+		DelayedTaskCheckInterval: deferredInterval,
+		RetryDelayFunc:           retryDelay,
+		// asynq counts no failures of ours: its limit would end a mail without an outcome. The record counts attempts.
+		IsFailure:       func(err error) bool { return !errors.As(err, new(*retry)) },
+		ShutdownTimeout: c.DrainTime,
+		Logger:          c.Log,
+		LogLevel:        asynq.ErrorLevel, // below that, asynq reports each ended task, as the handler does
+	})
 	return s
 }
 
 // Run takes tasks until ctx ends, and returns when the last run has ended. It may be called once.
 func (s *Server) Run(ctx context.Context) error {
-	for _, server := range s.servers {
-		if err := server.Start(asynq.HandlerFunc(s.process)); err != nil {
-			return fmt.Errorf("start the queue server: %w", err)
-		}
+	waiters, err := alone(s.config.Redis)
+	if err != nil {
+		return fmt.Errorf("connect to be woken: %w", err)
 	}
-	var rescuing sync.WaitGroup
-	rescuing.Go(func() { s.rescue.run(ctx) })
+	if err := s.asynq.Start(asynq.HandlerFunc(s.process)); err != nil {
+		waiters.Close()
+		return fmt.Errorf("start the queue server: %w", err)
+	}
+	var besides sync.WaitGroup
+	besides.Go(func() { s.rescue.run(ctx) })
+	for _, queue := range queues {
+		w := &waiter{rdb: waiters, pending: pendingKey(queue), bell: s.bell, log: s.config.Log}
+		besides.Go(func() { w.run(ctx) })
+	}
 	<-ctx.Done()
 	s.stop()
-	var draining sync.WaitGroup
-	for _, server := range s.servers {
-		draining.Go(server.Shutdown)
-	}
-	draining.Wait()
-	s.running.Wait() // also for runs that asynq has let go of; each has its own end, within DrainTime
-	rescuing.Wait()
+	waiters.Close() // ends a BLMOVE that waits
+	s.fetcher.drain()
+	s.asynq.Shutdown()
+	s.fetcher.drain() // of what the dequeuer was just fetching
+	s.running.Wait()  // also for runs that asynq has let go of; each has its own end, within DrainTime
+	besides.Wait()
 	return nil
 }
+
+// Woken reports whether Redis wakes the worker when a task comes. Otherwise the worker asks for tasks four times a second.
+func (s *Server) Woken() bool { return !s.bell.polling.Load() }
 
 // process is one run. asynq acts on what it returns, and keeps the error's text.
 func (s *Server) process(ctx context.Context, t *asynq.Task) error {
 	s.running.Add(1)
 	defer s.running.Done()
 	id, _ := asynq.GetTaskID(ctx)
+	s.fetcher.began(id)
+	defer s.fetcher.ended(id)
 	return s.config.Handle(ctx, Delivery{ID: id, Type: t.Type(), Payload: t.Payload()}).err
+}
+
+// putBack puts tasks back that were fetched from a pending list and that no run has begun. Where that fails they are orphaned,
+// and come back when their leases have ended.
+func (s *Server) putBack(pending string, ids []string) {
+	ctx, cancel := context.WithTimeout(context.Background(), putBackTime)
+	defer cancel()
+	for _, queue := range queues {
+		for _, id := range ids {
+			if pendingKey(queue) != pending {
+				continue
+			}
+			if _, err := requeue(ctx, s.config.Redis, queue, id, true); err != nil {
+				s.config.Log.Warnw("cannot put a task back that was fetched; it is back when its lease has ended", "error", err.Error())
+			}
+		}
+	}
 }
 
 // retryDelay tells asynq when a task runs again. Other errors than ours are asynq's own: a lease that ended.

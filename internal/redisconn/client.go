@@ -89,7 +89,7 @@ func (c Config) Describe() string {
 // would forget that a relay has just taken a mail. It tries for 25 s, which is below asynq's lease of 30 s. Unless the
 // URL says pool_size, it has a connection for each of the mails that are sent at a time.
 func (c Config) WorkerClient(concurrency int) (redis.UniversalClient, error) {
-	const besides = 24 // what asynq's six servers do besides the mails, and the rescue of orphaned tasks
+	const besides = 12 // what asynq does besides the mails, and the rescue of orphaned tasks
 	client, err := c.client(tuning{retries: -1, pool: concurrency + besides})
 	if err != nil {
 		return nil, err

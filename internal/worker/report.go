@@ -35,6 +35,17 @@ func newMetrics(registry prometheus.Registerer) *metrics {
 	return m
 }
 
+// newWakeMetric tells whether Redis wakes the worker.
+func newWakeMetric(registry prometheus.Registerer, woken func() bool) {
+	registry.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "securemail_wake_up",
+		Help: "1 while Redis wakes the worker when a task comes (BLMOVE), 0 while the worker asks for tasks four times a second."}, func() float64 {
+		if woken() {
+			return 1
+		}
+		return 0
+	}))
+}
+
 // report logs and counts the outcome of a run, once.
 func (r *run) report(o outcome) {
 	kind := string(r.task.Mail.Kind)

@@ -93,6 +93,7 @@ func New(c Config) *Worker {
 	w.stopping, w.stop = context.WithCancel(context.Background())
 	w.queue = queue.NewServer(queue.Config{Redis: c.Redis, Concurrency: c.Concurrency, Handle: w.handle, Locked: w.records.Locked,
 		DrainTime: w.DrainTime(), Log: c.Log.Named("queue").WithOptions(zap.WithCaller(false)).Sugar()})
+	newWakeMetric(c.Metrics, w.queue.Woken)
 	return w
 }
 

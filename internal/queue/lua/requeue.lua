@@ -1,13 +1,15 @@
--- Puts an orphaned task back at the head of its queue, as asynq's own requeue does, unless somebody has taken it since.
+-- Puts an orphaned task back at the head of its queue, as asynq's own requeue does, unless somebody has taken it since. Or one
+-- that this worker has fetched and does not begin.
 -- KEYS[1] asynq:{<queue>}:active
 -- KEYS[2] asynq:{<queue>}:lease
 -- KEYS[3] asynq:{<queue>}:pending
 -- KEYS[4] asynq:{<queue>}:t:<id>
 -- ARGV[1] id
+-- ARGV[2] 1 for this worker's own, whose lease goes on
 -- returns 1, or 0 where it was not an orphan any more
 local t = redis.call('TIME')
 local lease = redis.call('ZSCORE', KEYS[2], ARGV[1])
-if lease and tonumber(lease) >= tonumber(t[1]) or redis.call('LREM', KEYS[1], 0, ARGV[1]) == 0 then
+if ARGV[2] ~= '1' and lease and tonumber(lease) >= tonumber(t[1]) or redis.call('LREM', KEYS[1], 0, ARGV[1]) == 0 then
   return 0
 end
 redis.call('ZREM', KEYS[2], ARGV[1])
