@@ -10,8 +10,8 @@
 #                programs that it names
 
 STATICCHECK = honnef.co/go/tools/cmd/staticcheck@v0.8.2
-PACKAGES = ca-certificates gcc libc6-dev redis-server postfix sasl2-bin libsasl2-modules zbar-tools oathtool
-PROGRAMS = gcc redis-server postfix saslpasswd2 zbarimg oathtool
+PACKAGES = ca-certificates gcc libc6-dev redis-server postfix sasl2-bin libsasl2-modules zbar-tools oathtool python3
+PROGRAMS = gcc redis-server postfix saslpasswd2 zbarimg oathtool python3
 
 .PHONY: quick test chaos hostile fuzz bench build pictures packages picture-packages
 

@@ -26,5 +26,5 @@
 //
 // Redis holds the mail's data, with the recipient's address and a random seed. Nobody can compute the secret from that
 // without the key ring. A TOTP secret, and a mail that may have to be sent again, are stored there encrypted under the
-// key ring.
+// key ring. What a secret depends on has a MAC under the key ring, so that whoever can write to Redis cannot change it unseen.
 package securemail

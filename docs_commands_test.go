@@ -32,6 +32,11 @@ var documented = []struct {
 	{"README.md", "make build && bin/worker keyring new -o keyring", "TestReadme_Provider", map[string]string{
 		"(umask 077; cat >app-password)": "a person pastes it",
 		"bin/worker check && bin/worker": "it takes a real Gmail login"}},
+	{"docs/derivation.md", "python3 deploy/examples", "TestDerivation_PythonComputesTheVectors", nil},
+	{"docs/derivation.md", "{\"kind\": \"key\"", "TestDerivation_ExcerptsAreVectors", nil},
+	{"docs/derivation.md", "{\"v\": 2", "TestDerivation_ExcerptsAreVectors", nil},
+	{"docs/derivation.md", "{\"idempotency_secret\": ", "TestDerivation_ExcerptsAreVectors", nil},
+	{"docs/derivation.md", "{\"id\": \"0123456789abcdef\", \"reference\"", "TestDerivation_ExcerptsAreVectors", nil},
 	{"docs/go.md", "go mod edit", "TestAModuleElsewhereRunsTheExample", nil},
 	{"docs/operations.md", "make build", "TestOperations_Start", nil},
 	{"docs/operations.md", "redis://user:password@host:6379/0", "TestOperations_RedisURLs", nil},

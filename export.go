@@ -12,7 +12,7 @@ import (
 
 // Export hands the secret of an active TOTP over to the application. Afterwards [Client.Verify] rejects the codes of this
 // TOTP, because with two checkers one code could be accepted twice. Export can be repeated for 10 minutes, so that a lost
-// reply loses no secret; then the secret is deleted here. Export needs [WithKeyRingFile].
+// reply loses no secret. Then the sealed secret is deleted here. Export needs [WithKeyRingFile].
 //
 // Errors: [tasks.ErrRejected] where the TOTP is not active, was exported more than 10 minutes ago, or ref is not that of its
 // mail; [tasks.ErrInvalid]; [tasks.ErrKeyRing]. After any other error (Redis unavailable) call again.

@@ -54,7 +54,7 @@ func WithIdempotencySecret(secret string) Option {
 
 // WithLimits sets the limits that the client holds mails to, in place of [tasks.DefaultLimits]. Give it the numbers of the
 // workers (limits): they have the last word. A client without a key ring uses RecipientInterval alone, for
-// [tasks.Receipt].
+// [tasks.Receipt.ResendAfter].
 func WithLimits(l tasks.Limits) Option {
 	return func(c *Client) error {
 		var errs []error
@@ -68,8 +68,8 @@ func WithLimits(l tasks.Limits) Option {
 
 // WithReplicas makes Send and Resend return only when n replicas of Redis have the task too, so that a failover to one
 // of them does not lose it. They try three times, wait for up to wait each time (1 ms to 2 s), and fail if there are
-// fewer replicas by then. After a failure the mail may still be queued: call Send again with the
-// same IdempotencyKey, or Resend again.
+// fewer replicas by then. After a failure the mail may be queued nevertheless: call Send again with the same
+// IdempotencyKey, or Resend again.
 //
 // It costs a second round trip, and the time of the n-th replica. A replica has the task in memory; durability on its
 // disk depends on its appendfsync.

@@ -14,8 +14,8 @@ import (
 
 // Send queues m. When Send returns nil, the mail is in Redis, once.
 //
-// With an IdempotencyKey that an earlier call had, for the same mail, Send queues nothing and returns that mail's receipt, with
-// Replayed set. Look at its Credential then: the secret can be dead meanwhile.
+// If an earlier call had the same IdempotencyKey and the same mail, Send queues nothing. It returns that mail's receipt with
+// Replayed set. Look at its Credential then: the secret can be used or expired by now.
 //
 // Errors: [tasks.ErrInvalid]; [tasks.ErrKeyReused]; or, with [WithKeyRingFile] alone, a [*tasks.LimitError]. With these nothing
 // was queued. With any other error (Redis unavailable) the mail may have been queued nevertheless: call again with the same

@@ -59,7 +59,8 @@ func (c *Client) Wait(ctx context.Context, id string) (tasks.Status, error) {
 }
 
 // Watch yields the mail's status now and whenever it has changed, until the mail has ended. After an error it yields
-// nothing more; the errors are those of [Client.Wait]. It asks Redis 100 times a second at first, and less and less often, down to twice a second.
+// nothing more; the errors are those of [Client.Wait]. It asks Redis 100 times a second at first, and then less and less
+// often, down to twice a second.
 func (c *Client) Watch(ctx context.Context, id string) iter.Seq2[tasks.Status, error] {
 	return func(yield func(tasks.Status, error) bool) {
 		var last tasks.Status

@@ -8,11 +8,11 @@ import (
 )
 
 // Unlock resets a recipient's counts to zero: of wrong answers, for all purposes and kinds, and of mails. It is for support
-// staff. A code or key in the state locked stays locked. Of the TOTPs, those whose mails' ids are given are active again if
-// wrong answers had locked them; the others stay locked. Unlock needs [WithKeyRingFile].
+// staff. Codes and keys that are locked stay locked. ids name the mails of TOTPs that Unlock makes active again, if they were
+// active when wrong answers locked them. Unlock needs [WithKeyRingFile].
 //
-// Errors: [tasks.ErrInvalid]; [tasks.ErrRejected] where an id is not that of a mail to address, after which the counts may be
-// reset; [tasks.ErrKeyRing]; or any other error (Redis unavailable). Calling again is safe.
+// Errors: [tasks.ErrInvalid]; [tasks.ErrRejected] where an id is not that of a mail to address; [tasks.ErrKeyRing]; or any other
+// error (Redis unavailable). After an error the counts may be reset nevertheless. Calling again is safe.
 func (c *Client) Unlock(ctx context.Context, address string, ids ...string) error {
 	ring, err := c.keyRing()
 	if err != nil {

@@ -30,8 +30,8 @@ import (
 // over all purposes block all. TOTPs have a count of their own: 20 for one purpose. An answer that is blocked is
 // rejected, until older wrong answers are 24 hours old or [Client.Unlock] is called.
 //
-// If the mail had a session, ref needs the same one. Without one the answer is rejected; with another one it is wrong. If a
-// right answer may be repeated because a reply was lost, give ref an Attempt.
+// If the mail had a session, ref needs the same one. Without a session the answer is rejected, and with another one it is
+// wrong. Give ref an Attempt where a form can be posted twice because a reply was lost.
 //
 // When ctx ends, Verify may run up to 5 seconds longer. An answer that it has compared is counted, and it returns the
 // result. Otherwise it counts nothing and returns an error.

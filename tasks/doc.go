@@ -7,7 +7,7 @@
 //
 // # Compatibility
 //
-// Tasks in Redis outlive a deployment. A version of this package reads every task that an older one wrote, and ignores
-// fields that a newer one added. A change that an older version cannot ignore raises the version number inside the task, and an
-// older worker leaves such a task for a newer one instead of refusing it.
+// Tasks in Redis outlive a deployment. A change that an older worker cannot ignore raises the version number inside the task,
+// and an older worker leaves such a task for a newer one instead of refusing it. It ignores other fields that it does not know.
+// This package writes and reads version 2; it refuses tasks of version 1.
 package tasks

@@ -10,8 +10,8 @@ var (
 	// fix it, and holds no address.
 	ErrInvalid = errors.New("invalid mail")
 
-	// ErrKeyReused is returned by Send where another mail has the idempotency key: its recipient, kind, purpose or another
-	// field differs. Nothing was sent. Use one key for one mail.
+	// ErrKeyReused is returned by Send where another mail has the idempotency key. It differs in its recipient, its kind or
+	// any other field but Origin. Nothing was sent. Use one key for one mail.
 	ErrKeyReused = errors.New("another mail has this idempotency key; use a new key for each mail")
 	// ErrNewer is returned for a task that a newer version of this package wrote. Leave it for a newer worker.
 	ErrNewer = errors.New("the task is of a newer version")
@@ -23,11 +23,16 @@ var (
 	// ErrStillSending is returned for a resend of a mail that has not ended yet.
 	ErrStillSending = errors.New("the mail is still being sent")
 
-	// ErrRejected is returned where the secret cannot be used, and an answer was not compared: the secret is expired,
-	// used, locked, revoked or exported, no such mail exists, the mail went to another address or was for another purpose, or the recipient had too many
-	// wrong answers in 24 hours. The error does not tell these apart, because that helps an attacker more than a
-	// person. Tell people: "This code is no longer valid. Ask for a new one, and if that does not help, try again
-	// tomorrow."
+	// ErrRejected is returned where the secret cannot be used. The answer was not compared, for one of these reasons:
+	//
+	//   - the secret is expired, used, locked, revoked or exported
+	//   - no such mail exists, it went to another address, or it was for another purpose
+	//   - the mail has a session, and the [Ref] has none
+	//   - the recipient had too many wrong answers in 24 hours
+	//   - the record in Redis was changed by something else, which the error's text says to the operator
+	//
+	// Otherwise the error does not tell these apart, because that helps an attacker more than a person. Tell people: "This
+	// code is no longer valid. Ask for a new one, and if that does not help, try again tomorrow."
 	ErrRejected = errors.New("there is nothing valid to check the answer against: the secret is expired, used or locked, or was never mailed")
 
 	// ErrUnreadable is returned for an answer that cannot be right, whatever was mailed. Neither 6 or 8 digits nor a key

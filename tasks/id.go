@@ -63,9 +63,8 @@ func SessionHash(session string) []byte {
 // referenceLetters has no vowels, so that three letters spell no word, and none that looks like another.
 const referenceLetters = "BCDFGHJKMNPQRSTVWXZ"
 
-// Reference returns the three letters that name the mail with this id to people: "which of my mails is it?" They stand in
-// the mail, in [Receipt] and in [Status], and stay the same on every resend. They are no secret, and other mails can have
-// the same ones.
+// Reference returns three letters that name the mail with this id to people, and stay the same on every resend. [Receipt] and
+// [Status] have them; the mail does not show them yet. They are no secret, and other mails can have the same ones.
 func Reference(id string) string {
 	sum := sha256.Sum256(lp.Join("securemail/reference/v1", id))
 	n := binary.BigEndian.Uint64(sum[:8])

@@ -8,7 +8,7 @@ type Kind string
 const (
 	// Key is 25 random characters (125 bits) in five groups, for enrolment and recovery.
 	Key Kind = "key"
-	// Code is a short number that a person types within minutes: eight decimal digits.
+	// Code is a short number that a person types within minutes: eight decimal digits, or six.
 	Code Kind = "code"
 	// TOTP is the shared secret of a time-based one-time password (RFC 6238), with its QR code.
 	TOTP Kind = "totp"
@@ -25,7 +25,7 @@ type KindInfo struct {
 // NIST SP 800-63B-4 section 4.2.1.2 and OWASP ASVS 5.0 6.5.5 give the two lives.
 var kinds = []KindInfo{
 	{Kind: Key, Secret: "a random key of 25 characters", MaxLife: 24 * time.Hour, Queue: Queue},
-	{Kind: Code, Secret: "a code of eight digits", MaxLife: 10 * time.Minute, Queue: QueueCodes},
+	{Kind: Code, Secret: "a code of eight or six digits", MaxLife: 10 * time.Minute, Queue: QueueCodes},
 	{Kind: TOTP, Secret: "a TOTP secret with its QR code", MaxLife: 24 * time.Hour, Queue: Queue},
 }
 

@@ -12,7 +12,7 @@ import (
 // same numbers.
 //
 // Addresses that lead to one mailbox count as one recipient: capitals, what follows a plus sign, and at Gmail the dots
-// make no difference. Nothing but the counting goes by that.
+// make no difference. This is for counting alone: each mail goes to the address that it was given.
 type Limits struct {
 	RecipientInterval time.Duration // the least time between two mails of one kind to one recipient; at most an hour
 	RecipientPerHour  int           // mails of all kinds, in any hour; at most 10,000
@@ -76,7 +76,7 @@ const (
 
 // LimitError is returned for a mail that is over a limit. Nothing was queued, and nothing counted.
 type LimitError struct {
-	// RetryAfter is how long to wait before the next call: it has a place then, unless others are faster.
+	// RetryAfter is how long to wait before the next call, which succeeds unless other mails are faster.
 	RetryAfter time.Duration
 	Limit      LimitName
 }

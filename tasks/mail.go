@@ -25,10 +25,10 @@ type Mail struct {
 	Purpose string
 	// Digits is how many digits a code has: 6 or 8. Zero means 8. Only a code has them.
 	Digits int
-	// Session is what only the browser session has that asks for the mail: 16 to 512 bytes, such as the value of a random
-	// cookie. An answer is then right only together with the same [Ref.Session]. The task carries a hash of it; the value is
-	// stored nowhere. It protects a person whose code somebody else got hold of. It does not help where the stranger's own
-	// session asked for the code, and the person reads it out to them. Only keys and codes take one.
+	// Session ties the secret to the browser session that asks for it. Give a value that only this session has, such as that
+	// of a random cookie: 16 to 512 bytes. An answer is then right only together with the same [Ref.Session]. The task carries
+	// a hash of the value, which itself is stored nowhere. A session protects a person whose code somebody else got hold of. It
+	// does not help where a stranger asked for the code, and the person reads it out to them. Only keys and codes take one.
 	Session string
 	// Account labels the entry in the authenticator (TOTP only): at most 128 characters, no colon. Empty means the
 	// address.
@@ -39,7 +39,7 @@ type Mail struct {
 	// for the others. Zero means the longest. For a TOTP it is the time for the first right code; an active TOTP does
 	// not expire. It is rounded down to whole seconds.
 	ExpiresIn time.Duration
-	// Origin tells the recipient where the request came from.
+	// Origin is where the request came from. The mail says so, and its IP address counts for [Limits.PerOrigin].
 	Origin Origin
 	// Vars are values for the template: at most 16; names of a-z, 0-9 and underscore up to 32 characters, values up to
 	// 256 characters without line breaks. The built-in templates know "name", which they greet the recipient with.
@@ -51,9 +51,9 @@ type Mail struct {
 	Brand, Link string
 	// IdempotencyKey makes repeated calls one mail: the same key gives the same id, for as long as the mail's record lives
 	// (seven days past its expiry, unless the workers' record_retention says otherwise). Once the record is gone, the key
-	// makes a new mail under the same id. A call with the same key and any other field changed, but for Origin, is
-	// [ErrKeyReused]. 1 to 128 printable ASCII characters without spaces. The id is a hash of the key: use one that others
-	// cannot guess, or give the client an idempotency secret. Empty: every call is a mail of its own, with a random id.
+	// makes a new mail under the same id. If any field but Origin differs from the first call's, Send returns [ErrKeyReused].
+	// A key is 1 to 128 printable ASCII characters without spaces. The id is a hash of the key: use one that others cannot
+	// guess, or give the client an idempotency secret. Without a key, every call is a mail of its own, with a random id.
 	IdempotencyKey string
 }
 
@@ -63,8 +63,8 @@ func (m Mail) String() string { return string(m.Kind) + " mail for " + m.Purpose
 // GoString is String, so that %#v shows no more.
 func (m Mail) GoString() string { return m.String() }
 
-// Origin is where a request came from, as the application saw it. The mail shows it, so that a recipient can tell their
-// own request from somebody else's.
+// Origin is where a request came from, as the application saw it. The mail shows IP, Agent and At, so that a recipient can
+// tell their own request from somebody else's. It does not show Place and TimeZone yet.
 type Origin struct {
 	IP       string    `json:"ip,omitempty"`        // IPv4 or IPv6, without a zone
 	Agent    string    `json:"agent,omitempty"`     // browser or program, at most 256 characters

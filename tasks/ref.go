@@ -13,34 +13,35 @@ type Receipt struct {
 	// ID names the mail. Keep it where only the person's own session finds it: whatever has the id can ask about the
 	// mail.
 	ID string
-	// Reference is the three letters that the mail shows, see [Reference].
+	// Reference is three letters that name the mail to people, see [Reference].
 	Reference string
 	// Digits is how many digits the code has, 0 for the other kinds.
 	Digits int
 	// ExpiresAt is when the secret expires, UTC. A TOTP has to get its first right code before.
 	ExpiresAt time.Time
-	// ResendAfter is when the next mail of this kind may go to this recipient, UTC: after it, a button that sends another
-	// one makes sense. A client with the key ring knows all that was counted of the recipient; without it, this is
-	// the recipient's least interval after now.
+	// ResendAfter is when the next mail of this kind may go to this recipient, UTC. Enable a button that sends another one
+	// then. A client with the key ring looks at what was counted of the recipient. Without the key ring it adds
+	// [Limits.RecipientInterval] to the time of the call.
 	ResendAfter time.Time
 	// Replayed reports that an earlier call with the same idempotency key has sent the mail, and this one sent nothing.
 	Replayed bool
-	// Credential is the state of the secret: new, or whatever became of the mail of the earlier call. If it is not
-	// [CredentialState.Verifiable], nobody can use the mail any more: send one with another key. It is empty where Redis does
-	// not let a program that only sends know.
+	// Credential is the state of the secret: new for a mail that this call has sent, and otherwise what the secret of the
+	// earlier call is now. If it is not [CredentialState.Verifiable], nobody can use the mail any more: send another one with
+	// another key. It is empty if Replayed is set and the Redis user may not read records.
 	Credential CredentialState
 }
 
-// Ref says which secret an answer belongs to. Take all fields from the person's own session, never from the form.
+// Ref says which secret an answer belongs to. Take all fields but Attempt from the person's own session, never from the
+// form.
 type Ref struct {
 	ID      string
 	Purpose string // as in the [Mail]; empty means "default"
 	To      string // as in the [Mail]
 	// Session is as in the [Mail]. A secret without a session ignores it.
 	Session string
-	// Attempt is a random value that the form has for one post, of up to 128 bytes. If the answer to a right one was lost on
-	// its way to the application, the same Attempt with the same answer is right again for 2 minutes. A wrong answer that is
-	// repeated with the same Attempt counts once. Empty: every call is an attempt of its own.
+	// Attempt is a random value of up to 128 bytes that the form has, another one each time it is shown. It tells a repeated
+	// post from a new try. If the result of a right answer got lost, the same answer with the same Attempt is right again for
+	// 2 minutes. A wrong answer that is repeated counts once. Empty: every call is an attempt of its own.
 	Attempt string
 }
 
@@ -50,8 +51,9 @@ func (r Ref) String() string { return "mail " + r.ID }
 // GoString is String, so that %#v shows no more.
 func (r Ref) GoString() string { return r.String() }
 
-// Canonical returns r in the form that records use. It does not look for the mail. The error is [ErrInvalid] where To,
-// Purpose or Session is not possible in any mail, or Attempt is too long, or [ErrRejected] where the ID is not; its text holds no address.
+// Canonical returns r in the form that records use. It does not look for the mail. The error is [ErrInvalid] where no mail can
+// have this To, Purpose or Session, or where Attempt is too long. It is [ErrRejected] where no mail can have this ID. Its text
+// holds no address.
 func (r Ref) Canonical() (Ref, error) {
 	to, err := mailaddr.Parse(r.To)
 	if err != nil {

@@ -26,7 +26,8 @@ func (s State) Ended() bool {
 	return false
 }
 
-// CredentialState is the state of a mail's secret, apart from the mail. The last five are final.
+// CredentialState is the state of a mail's secret, apart from the mail. The last five are final, except that Unlock makes a
+// TOTP active again that was active when it was locked.
 type CredentialState string
 
 const (
@@ -50,8 +51,8 @@ func (s CredentialState) Verifiable() bool {
 	return false
 }
 
-// Reason says what the last failure of a mail was about, or why it ended; docs/operations.md explains each. Locked and
-// credentials are about the mail and about the login at the relay here, not about the secret.
+// Reason says what the last failure of a mail was about, or why it ended; docs/operations.md explains each. ReasonLocked is
+// about the send lock, and ReasonCredentials about the login at the relay. Neither is about the secret.
 type Reason string
 
 const (
@@ -69,7 +70,7 @@ const (
 	ReasonRedis       Reason = "redis"       // the record could not be read or written
 	ReasonKeyRing     Reason = "key-ring"    // the key ring lacks the key that the mail began with
 	ReasonMalformed   Reason = "malformed"   // the task is invalid
-	ReasonRecord      Reason = "record"      // somebody else has changed the record in Redis
+	ReasonRecord      Reason = "record"      // the record in Redis is not what a worker wrote for this mail
 	ReasonNewer       Reason = "newer"       // the task is for a newer worker
 	ReasonLocked      Reason = "locked"      // another worker is sending the mail
 	ReasonRepeated    Reason = "repeated"    // the task came again after the mail had ended
@@ -103,7 +104,7 @@ type Status struct {
 	Relay      string    `json:"relay,omitempty"`
 	QueueID    string    `json:"queue_id,omitempty"` // the relay's name for the mail
 	Resends    int       `json:"resends"`            // how often it was sent again
-	Tries      int       `json:"tries"`              // attempts since Send or the last Resend, without those that failed by the relay or the network
+	Tries      int       `json:"tries"`              // attempts since Send or the last Resend, without those that failed because of the relay or the network
 	CreatedAt  time.Time `json:"created_at,omitzero"`
 	ExpiresAt  time.Time `json:"expires_at,omitzero"`
 	NextTry    time.Time `json:"next_try,omitzero"`

@@ -45,8 +45,8 @@ func (p *program) unlockCommand() *cobra.Command {
 	command := &cobra.Command{
 		Use:   "unlock ADDRESS [ID...]",
 		Short: "Reset a recipient's counts of wrong answers and of mails",
-		Long: `Reset a recipient's counts of wrong answers and of mails. An authenticator that wrong answers have
-locked is active again if the id of its mail is given.`,
+		Long: `Reset a recipient's counts of wrong answers and of mails. With the ID of its mail, an authenticator
+that wrong answers have locked is active again. Codes and keys that are locked stay locked.`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return errors.New("give one address, not 0")

@@ -42,11 +42,11 @@ func (p *program) sendCommand(kind tasks.KindInfo) *cobra.Command {
 	flags.DurationVar(&mail.ExpiresIn, "expires-in", 0, "how long the secret is valid: a `DURATION` such as 10m (default: the maximum)")
 	flags.StringVar(&mail.Locale, "locale", "", "the `LANGUAGE` of the mail, such as en")
 	flags.StringArrayVar(&vars, "var", nil, "a value for the template: `NAME=VALUE`, such as name=Alice; repeatable")
-	flags.StringVar(&mail.IdempotencyKey, "idempotency-key", "", "calls with the same `KEY` send one mail; one for another mail is refused")
-	flags.StringVar(&mail.ClientRef, "client-ref", "", "your own `NAME` for the mail, such as an order's number; status shows it")
+	flags.StringVar(&mail.IdempotencyKey, "idempotency-key", "", "calls with the same `KEY` and the same mail send it once; the same key with another mail is refused")
+	flags.StringVar(&mail.ClientRef, "client-ref", "", "your own `NAME` for the mail, such as an order's number; status --json shows it")
 	waitFlags(command, &wait, &timeout)
 	if kind.Kind == tasks.Code {
-		flags.IntVar(&mail.Digits, "digits", 8, "how many digits the code has: `6` or 8")
+		flags.IntVar(&mail.Digits, "digits", 8, "the `NUMBER` of digits that the code has: 6 or 8")
 	}
 	if kind.Kind == tasks.TOTP {
 		flags.StringVar(&mail.Account, "account", "", "the `NAME` of the entry in the authenticator (default: the address)")
@@ -55,7 +55,7 @@ func (p *program) sendCommand(kind tasks.KindInfo) *cobra.Command {
 }
 
 func waitFlags(command *cobra.Command, wait *bool, timeout *time.Duration) {
-	command.Flags().BoolVar(wait, "wait", false, "wait until the mail has ended, and print each state")
+	command.Flags().BoolVar(wait, "wait", false, "print each state of the mail until it has ended; exit with 1 if it was not accepted")
 	command.Flags().DurationVar(timeout, "timeout", 30*time.Second, "how long --wait waits: a `DURATION`")
 }
 

@@ -25,8 +25,9 @@ func (p *program) verifyCommand() *cobra.Command {
 		Long: `Verify the answer to a mail. Type the answer at the prompt, or pass it as one line on standard
 input. It is not an argument, because other users of the machine can see arguments.
 
-The output is right, wrong, rejected or unreadable. An unreadable answer is no code and no key, such
-as seven digits. It costs no try. The exit code is 1 for all but right.`,
+The output is right, wrong, rejected or unreadable. It is rejected where there is no valid secret to
+compare with, and unreadable where it is neither a code nor a key, such as seven digits. Only a wrong
+answer costs a try. The exit code is 0 for right, and 1 for the others.`,
 		Args: one("id"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if ref.ID = args[0]; ref.To == "" {

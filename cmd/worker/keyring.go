@@ -43,7 +43,7 @@ func keyringCommand(stdout io.Writer) *cobra.Command {
 	create.Flags().BoolVar(&ifMissing, "if-missing", false, "if FILE is a valid key ring already, leave it and succeed")
 
 	command.AddCommand(create, &cobra.Command{
-		Use: "add -o FILE", Short: "Add a key; new mails use it after activate", Args: cobra.NoArgs,
+		Use: "add -o FILE", Short: "Add a key, which new mails use once it is activated", Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			kid, err := keyring.Add(path)
 			if err == nil {
@@ -61,7 +61,7 @@ func keyringCommand(stdout io.Writer) *cobra.Command {
 			return err
 		},
 	}, &cobra.Command{
-		Use: "remove KEY-ID -o FILE", Short: "Remove a key (not checked: secrets and active TOTPs made with it can no longer be verified)", Args: cobra.ExactArgs(1),
+		Use: "remove KEY-ID -o FILE", Short: "Remove a key. Secrets and active TOTPs made with it can no longer be verified; remove does not look for any", Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			err := keyring.Remove(path, args[0])
 			if err == nil {

@@ -29,7 +29,7 @@ import (
 func runCommand(settings *workerSettings, stderr io.Writer) *cobra.Command {
 	return &cobra.Command{
 		Use:   "run",
-		Short: "Run the worker (the default command). SIGTERM finishes in-flight mails; a second one exits at once",
+		Short: "Run the worker (the default command). After SIGTERM it finishes in-flight mails and exits; a second SIGTERM ends it at once",
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := settings.load()

@@ -37,6 +37,9 @@ def record_mac(v):
     return mac(key, lp(v["v"], v["id"], v["kind"], v["purpose"], v["digits"] or "", "1" if v["bound"] else "", v["created"], v["expires"], v["kid"],
                        bytes.fromhex(v["seed"]), v["to"], "", bytes.fromhex(v["fingerprint"])))[:16].hex()
 
+def address_tag(v):
+    return mac(bytes.fromhex(v["recipients_key"]), lp("securemail/address/v1", v["id"], v["to"]))[:16].hex()
+
 def keyed_id(v):
     digest = mac(v["idempotency_secret"].encode(), lp("securemail/id/v2", v["idempotency_key"]))[:16]
     standard = base64.b32encode(digest).decode().rstrip("=")
@@ -56,7 +59,7 @@ def reference(v):
 
 def main(path):
     vectors, seen = json.load(open(path, encoding="utf-8")), 0
-    for name, compute in ("secret", secret), ("mac", record_mac), ("idempotent_id", keyed_id), ("fingerprint", fingerprint), ("reference", reference):
+    for name, compute in ("secret", secret), ("mac", record_mac), ("address_tag", address_tag), ("idempotent_id", keyed_id), ("fingerprint", fingerprint), ("reference", reference):
         for v in vectors[name]:
             assert compute(v) == v[name], (name, v, compute(v))
             seen += 1

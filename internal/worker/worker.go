@@ -3,9 +3,11 @@
 // [Worker.Run] takes tasks from the queue until its context ends, and then finishes the mails in flight. What happens to
 // a task is one function, run.send, in this order:
 //
-//  1. parse the task; an invalid one is refused, one of a newer version waits for a newer worker
+//  1. parse the task, for a resend the one that the record keeps; an invalid one, or one that the settings do not allow, is
+//     refused; one of a newer version waits for a newer worker
 //  2. with too little life left to be of use, the mail expires and nothing is sent; without a relay, wait for one
-//  3. open the record: take the send lock, get the seed and the number of this sending
+//  3. open the record: take the send lock, get the seed and the number of this sending; check that a worker wrote the record
+//     for this task; ask when the mail may go out under all limits, and count it
 //  4. derive the secret and compose the whole message, before any connection is touched
 //  5. submit it; the lock and the remaining life are checked once more before the last byte
 //  6. write down that it was accepted, for as long as that takes: from here on nothing may become an error
