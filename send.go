@@ -9,6 +9,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"example.com/securemail/internal/limits"
+	"example.com/securemail/internal/record"
 	"example.com/securemail/tasks"
 )
 
@@ -27,17 +28,18 @@ func (c *Client) Send(ctx context.Context, m tasks.Mail) (tasks.Receipt, error) 
 	}
 	receipt := tasks.Receipt{ID: t.ID, Reference: tasks.Reference(t.ID), Digits: t.Mail.Digits, ExpiresAt: t.ExpiresAt,
 		ResendAfter: t.CreatedAt.Add(c.limits.RecipientInterval), Credential: tasks.CredentialNew}
-	keyed, repeated := len(t.Fingerprint) > 0, false
+	keyed := len(t.Fingerprint) > 0
+	var reserved record.Reservation
 	if keyed {
 		var status tasks.Status
-		if status, repeated, err = c.records.Reserve(ctx, t.ID, t.Fingerprint, t.ExpiresAt, t.CreatedAt); err != nil {
+		if status, reserved, err = c.records.Reserve(ctx, t.ID, t.Fingerprint, t.ExpiresAt, t.CreatedAt); err != nil {
 			return tasks.Receipt{}, err
 		}
 		if status.State != "" {
 			return c.sentBefore(ctx, t, receipt, status)
 		}
 	}
-	if c.ring != nil && !repeated { // an earlier call has looked
+	if c.ring != nil && !reserved.Repeated { // an earlier call has looked
 		place, err := c.look(ctx, t)
 		if err != nil {
 			if keyed {
@@ -53,6 +55,9 @@ func (c *Client) Send(ctx context.Context, m tasks.Mail) (tasks.Receipt, error) 
 	}
 	if conflict && keyed {
 		return c.queuedBefore(ctx, t, receipt)
+	}
+	if reserved.Repeated && reserved.Blind { // the mail was sent before, or the earlier call ended before it had queued it
+		receipt.Replayed, receipt.Credential = true, ""
 	}
 	return receipt, nil
 }

@@ -43,7 +43,7 @@ func (p *program) sendCommand(kind tasks.KindInfo) *cobra.Command {
 	flags.StringVar(&mail.Locale, "locale", "", "the `LANGUAGE` of the mail, such as en")
 	flags.StringArrayVar(&vars, "var", nil, "a value for the template: `NAME=VALUE`, such as name=Alice; repeatable")
 	flags.StringVar(&mail.IdempotencyKey, "idempotency-key", "", "calls with the same `KEY` and the same mail send it once; the same key with another mail is refused")
-	flags.StringVar(&mail.ClientRef, "client-ref", "", "your own `NAME` for the mail, such as an order's number; status --json shows it")
+	flags.StringVar(&mail.ClientRef, "client-ref", "", "your own `NAME` for the mail, such as an order's number; status shows it")
 	waitFlags(command, &wait, &timeout)
 	if kind.Kind == tasks.Code {
 		flags.IntVar(&mail.Digits, "digits", 8, "the `NUMBER` of digits that the code has: 6 or 8")

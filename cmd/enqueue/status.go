@@ -56,6 +56,8 @@ func (p *program) table(s tasks.Status) {
 		return t.Format(time.RFC3339)
 	}
 	row("id", s.ID)
+	row("reference", s.Reference)
+	row("client ref", s.ClientRef)
 	row("state", string(s.State))
 	row("reason", string(s.Reason))
 	row("credential", string(s.Credential))

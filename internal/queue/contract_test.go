@@ -100,6 +100,9 @@ func TestContract_Asynq(t *testing.T) {
 		info, err := inspect.GetTaskInfo(tasks.Queue, id)
 		return err == nil && info.State == asynq.TaskStateArchived
 	})
+	if err := r.Client.ZScore(ctx, archivedKey(tasks.Queue), id).Err(); err != nil {
+		t.Errorf("an archived task is not in %s (%v): look at archivedKey and lua/remove.lua", archivedKey(tasks.Queue), err)
+	}
 	again(Drop(tasks.Expired, tasks.ReasonLate))
 	await(t, ctx, "the task is dropped", func() bool {
 		_, err := inspect.GetTaskInfo(tasks.Queue, id)

@@ -18,11 +18,16 @@ var reserveScript = script("reserve")
 // own, because a program that only sends may not read records.
 func reservedKey(id string) string { return recordKey(id) + ":reserved" }
 
+// Reservation is what is known of an id that was reserved.
+type Reservation struct {
+	Repeated bool // an earlier call has reserved it for the same mail
+	Blind    bool // this Redis user may not read whether the mail has a record
+}
+
 // Reserve reserves the id of an idempotency key for the mail with this fingerprint, until the retention past its expiry, as of
 // now. It returns [tasks.ErrKeyReused] where another mail has the id. Otherwise it returns the status of the mail if it has a
-// record, or none (with an empty State) if it has not, or the Redis user may not read it; and whether an earlier call has
-// reserved the id for the mail.
-func (s *Store) Reserve(ctx context.Context, id string, fingerprint []byte, expires, now time.Time) (status tasks.Status, repeated bool, err error) {
+// record, or none (with an empty State).
+func (s *Store) Reserve(ctx context.Context, id string, fingerprint []byte, expires, now time.Time) (status tasks.Status, r Reservation, err error) {
 	keys := []string{reservedKey(id)}
 	args := named("fingerprint", fingerprint, "keep", expires.Add(s.retention).Sub(now).Milliseconds())
 	pipe := s.rdb.Pipeline()
@@ -37,16 +42,16 @@ func (s *Store) Reserve(ctx context.Context, id string, fingerprint []byte, expi
 		err = readable(read.Err())
 	}
 	if err != nil {
-		return tasks.Status{}, false, fmt.Errorf("reserve the idempotency key: %w", err)
+		return tasks.Status{}, r, fmt.Errorf("reserve the idempotency key: %w", err)
 	}
 	status, before, err := statusOf(id, read.Val(), now)
 	if n < 0 || err == nil && !bytes.Equal(before, fingerprint) {
-		return tasks.Status{}, false, tasks.ErrKeyReused
+		return tasks.Status{}, r, tasks.ErrKeyReused
 	}
 	if errors.Is(err, tasks.ErrNotFound) {
 		err = nil
 	}
-	return status, n == 1, err
+	return status, Reservation{Repeated: n == 1, Blind: read.Err() != nil}, err
 }
 
 // Release frees a reservation of a mail that was not queued.
