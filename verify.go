@@ -161,7 +161,7 @@ func (c *Client) compareTOTP(key []byte, a *record.Answer, ref tasks.Ref, typed 
 func (c *Client) keyOf(a *record.Answer) ([]byte, error) {
 	key, found, _ := c.ring.Key(a.KeyID) // as in keyRing
 	if !found {
-		return nil, fmt.Errorf("%w: %s", tasks.ErrKeyRing, a.KeyID)
+		return nil, fmt.Errorf("%w: %.40q", tasks.ErrKeyRing, a.KeyID)
 	}
 	return key, nil
 }

@@ -125,11 +125,15 @@ var answerFields = append([]string{"cred"}, entryFields...)
 func (a *Answer) read(values []any, now int64) {
 	h := hashOf(answerFields, values)
 	a.Entry = h.entry(a.ID)
+	// The kind is covered by the MAC, and the state is not. A code that is active would have no end.
+	totp := a.Kind == tasks.TOTP
 	switch tasks.CredentialState(h["cred"]) {
-	case tasks.CredentialLive, tasks.CredentialPending:
-		a.Live = h.number("expires") > now
+	case tasks.CredentialLive:
+		a.Live = !totp && h.number("expires") > now
+	case tasks.CredentialPending:
+		a.Live = totp && h.number("expires") > now
 	case tasks.CredentialActive:
-		a.Live = true
+		a.Live = totp
 	case tasks.CredentialVerified:
 		a.Verified = true
 	}
@@ -148,7 +152,7 @@ func (s *Store) FinishVerify(ctx context.Context, a *Answer, result Comparison, 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTime)
 	defer cancel()
 	count := a.countArgs(result)
-	finish := named("token", a.token, "result", string(result), "matches", matches, "again", ReplayTime.Milliseconds(), "step", step,
+	finish := named("token", a.token, "result", string(result), "matches", matches, "totp", a.Kind == tasks.TOTP, "again", ReplayTime.Milliseconds(), "step", step,
 		"misses", MaxMisses, "misses_active", MaxMissesActive)
 	var place bool
 	var text string

@@ -34,7 +34,7 @@ if resends > at then
   end
   begin_sending(resends)
 end
-if not seed then
+if not seed and not state then -- without its seed, a record is no worker's: it is returned as it is, and its MAC is wrong
   redis.call('HSET', KEYS[1], unpack(ARGV, rest))
   redis.call('PEXPIREAT', KEYS[1], arg.gone)
   redis.call('SET', KEYS[2], arg.sealed, 'PXAT', arg.dies)
