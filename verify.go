@@ -76,10 +76,10 @@ func (c *Client) Verify(ctx context.Context, ref tasks.Ref, typed string) error 
 		return fmt.Errorf("check the answer: %w", err)
 	case outcome.Right:
 		return nil
-	case outcome.Wrong:
-		return &tasks.WrongError{TriesLeft: outcome.TriesLeft}
 	case result.forged:
 		return errForged
+	case outcome.Wrong:
+		return &tasks.WrongError{TriesLeft: outcome.TriesLeft}
 	}
 	return tasks.ErrRejected
 }
