@@ -227,9 +227,11 @@ func (f *forge) set(id, field, value string) {
 	f.must(f.redis.HSet(f.Context(), key, field, value).Err())
 }
 
-// again makes the deferred tasks of keys and TOTPs run now.
-func (f *forge) again() {
+// again makes the deferred tasks of the queues run now.
+func (f *forge) again(queues ...string) {
 	f.Helper()
-	_, err := asynq.NewInspectorFromRedisClient(f.redis).RunAllRetryTasks(tasks.Queue)
-	f.must(err)
+	for _, queue := range queues {
+		_, err := asynq.NewInspectorFromRedisClient(f.redis).RunAllRetryTasks(queue)
+		f.must(err)
+	}
 }

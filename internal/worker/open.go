@@ -59,7 +59,7 @@ func (r *run) key(ring *keyring.Ring) ([]byte, error) {
 	want := r.plainMail()
 	want.Version, want.KeyID, want.Seed, want.CreatedAt, want.ExpiresAt = a.Version, a.KeyID, a.Seed, a.CreatedAt, a.ExpiresAt
 	want.Address, want.MAC = record.AddressTag(ring.Recipients(), a.ID, r.task.Mail.To), a.MAC
-	if !want.Authentic(key) {
+	if !a.Authentic(key) || !want.Authentic(key) {
 		return nil, errForged
 	}
 	return key, nil

@@ -6,7 +6,7 @@
 local arg = named()
 local time = now()
 local r = redis.call('HMGET', KEYS[1], 'cred', 'expires', 'misses', 'calls', 'step')
-local cred, expires, misses, calls, step = r[1], number(r[2]), math.max(0, number(r[3])), r[4] or '', number(r[5])
+local cred, expires, misses, calls, step = r[1], number(r[2]), count(r[3]), r[4] or '', number(r[5])
 
 -- A token comes again where a call is repeated because its reply was lost, here or on the application's side. A yes is
 -- only repeated to an answer that is right: whoever can write to Redis could put one here.
