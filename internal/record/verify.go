@@ -176,6 +176,7 @@ func (s *Store) FinishVerify(ctx context.Context, a *Answer, result Comparison, 
 		return Outcome{}, nil
 	}
 	out := readOutcome(text)
+	out.Right = out.Right && (result == Right || matches) // whatever Redis has
 	if result == Wrong && !out.Wrong { // the credential died meanwhile, or the answer was right before
 		s.rdb.HDel(ctx, a.counters, a.field()) // where that fails it stays counted, which errs on the strict side
 	}
@@ -204,10 +205,10 @@ func (a *Answer) countArgs(result Comparison) []any {
 // readOutcome reads what verify_finish.lua returns.
 func readOutcome(text string) Outcome {
 	word, number, _ := strings.Cut(text, ":")
-	switch word {
-	case "right":
+	switch {
+	case text == "right":
 		return Outcome{Right: true}
-	case "wrong":
+	case word == "wrong":
 		left, _ := strconv.Atoi(number) // the script made the number
 		return Outcome{Wrong: true, TriesLeft: left}
 	}

@@ -11,10 +11,7 @@ local cred, expires, misses, calls, step = r[1], number(r[2]), count(r[3]), r[4]
 -- A token comes again where a call is repeated because its reply was lost, here or on the application's side. A yes is
 -- only repeated to an answer that is right: whoever can write to Redis could put one here.
 local before, at = string.match(calls, arg.token .. '=([%w:]+)@(%d+)')
-if before == 'right' and (arg.matches ~= '1' or number(at) + arg.again < time) then
-  before = nil
-end
-if before then
+if before == 'right' and arg.matches == '1' and number(at) + arg.again >= time or string.match(before or '', '^wrong:%d+$') then
   return before
 end
 if not cred or arg.result == 'none' then
