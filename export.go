@@ -37,6 +37,9 @@ func (c *Client) Export(ctx context.Context, ref tasks.Ref) (tasks.Exported, err
 		}
 	}
 	sealed, step, ok, err := c.records.Export(ctx, ref.ID)
+	if errors.Is(err, record.ErrBroken) {
+		return tasks.Exported{}, errForged
+	}
 	if err != nil {
 		return tasks.Exported{}, err
 	}

@@ -47,7 +47,9 @@ func (c *Client) Resend(ctx context.Context, id string) error {
 	}
 	// The task comes first. Whatever happens after it, a worker gives the sending its outcome.
 	t := tasks.Task{ID: id, Resends: n, Version: kept.Version, Mail: tasks.Mail{Kind: kept.Kind}}
-	if err := c.enqueueAgain(ctx, t); err != nil {
+	if err := c.enqueueAgain(ctx, t); errors.Is(err, tasks.ErrInvalid) {
+		return errForged // the number of its resends is none that workers take
+	} else if err != nil {
 		return err
 	}
 	return c.records.Resend(ctx, id, n)

@@ -76,10 +76,10 @@ func (c *Client) Verify(ctx context.Context, ref tasks.Ref, typed string) error 
 		return fmt.Errorf("check the answer: %w", err)
 	case outcome.Right:
 		return nil
-	case outcome.Wrong:
-		return &tasks.WrongError{TriesLeft: outcome.TriesLeft}
 	case result.forged:
 		return errForged
+	case outcome.Wrong:
+		return &tasks.WrongError{TriesLeft: outcome.TriesLeft}
 	}
 	return tasks.ErrRejected
 }
@@ -161,7 +161,7 @@ func (c *Client) compareTOTP(key []byte, a *record.Answer, ref tasks.Ref, typed 
 func (c *Client) keyOf(a *record.Answer) ([]byte, error) {
 	key, found, _ := c.ring.Key(a.KeyID) // as in keyRing
 	if !found {
-		return nil, fmt.Errorf("%w: %s", tasks.ErrKeyRing, a.KeyID)
+		return nil, fmt.Errorf("%w: %.40q", tasks.ErrKeyRing, a.KeyID)
 	}
 	return key, nil
 }

@@ -131,6 +131,8 @@ func (m Mail) Task(with Making) (Task, error) {
 	return t, nil
 }
 
+var errResends = fmt.Errorf("%w: resend: it is 1 to %d", ErrInvalid, maxResends)
+
 // AsynqID returns the id under which asynq knows the task: <id>, or <id>.<resends> for a mail that is sent again.
 func (t Task) AsynqID() string {
 	if t.Resends == 0 {
@@ -149,6 +151,9 @@ func (t Task) Queue() string {
 
 // Encode returns t as asynq carries it. The error is [ErrInvalid].
 func (t Task) Encode() (*asynq.Task, error) {
+	if t.Resends < 0 || t.Resends > maxResends {
+		return nil, errResends
+	}
 	p := payload{Version: cmp.Or(t.Version, Version), ID: t.ID, Resends: t.Resends}
 	if t.Resends == 0 {
 		m := t.Mail
@@ -181,7 +186,7 @@ func ParseTask(taskType string, body []byte) (Task, error) {
 		return Task{}, fmt.Errorf("%w: id: use 16 to 64 of a-z, A-Z, 0-9, underscore and hyphen", ErrInvalid)
 	}
 	if p.Resends < 0 || p.Resends > maxResends {
-		return Task{}, fmt.Errorf("%w: resend: it is 1 to %d", ErrInvalid, maxResends)
+		return Task{}, errResends
 	}
 	if p.Resends > 0 {
 		return Task{ID: p.ID, Resends: p.Resends, Version: p.Version}, nil

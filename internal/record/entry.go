@@ -123,9 +123,16 @@ func (h hash) number(field string) int64 {
 	return n
 }
 
+// lastMoment is the end of the year 9999 in ms: JSON has no later times (RFC 3339 section 1).
+const lastMoment = 253402300799999
+
+// count is number for what cannot be below 0, as the scripts read it.
+func (h hash) count(field string) int { return int(max(h.number(field), 0)) }
+
+// moment is the zero time, which no MAC covers, where no moment of our era is there.
 func (h hash) moment(field string) time.Time {
 	ms := h.number(field)
-	if ms == 0 {
+	if ms <= 0 || ms > lastMoment {
 		return time.Time{}
 	}
 	return time.UnixMilli(ms).UTC()

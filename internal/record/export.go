@@ -31,7 +31,7 @@ func (s *Store) Export(ctx context.Context, id string) (sealed []byte, lastStep 
 		reply, err = exportScript.Run(ctx, s.rdb, []string{recordKey(id), exportKey(id)}, args...).StringSlice()
 		return err
 	})
-	if err != nil {
+	if err = readable(err); err != nil {
 		return nil, 0, false, fmt.Errorf("export the TOTP secret: %w", err)
 	}
 	h := hashOfPairs(reply)

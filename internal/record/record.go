@@ -144,8 +144,20 @@ func sealedKey(id string) string { return recordKey(id) + ":mail" }
 
 func keysOf(id string) []string { return []string{recordKey(id), sealedKey(id)} }
 
-// gone is when the record of m ends.
-func (s *Store) gone(m Entry) int64 { return m.ExpiresAt.Add(s.retention).UnixMilli() }
+// LongestLife is a little more than any setting lets a secret live.
+const LongestLife = 32 * 24 * time.Hour
+
+// gone is when the record of m ends. Dates of a task or record that somebody else wrote make it neither vanish now nor stay for
+// ever.
+func (s *Store) gone(m Entry) int64 {
+	now, expires := time.Now(), m.ExpiresAt
+	if expires.Before(now) {
+		expires = now
+	} else if latest := now.Add(LongestLife); expires.After(latest) {
+		expires = latest
+	}
+	return expires.Add(s.retention).UnixMilli()
+}
 
 //go:embed lua/*.lua
 var sources embed.FS

@@ -44,7 +44,7 @@ func (s *Store) Kept(ctx context.Context, id string) (Kept, error) {
 		return Kept{}, fmt.Errorf("read the sealed mail: %w", err)
 	}
 	return Kept{State: tasks.State(h["state"]), Version: int(h.number("v")), Kind: tasks.Kind(h["kind"]), Purpose: h["purpose"], KeyID: h["kid"],
-		Resends: int(h.number("sending")), CreatedAt: h.moment("created"), ExpiresAt: h.moment("expires"), Sealed: []byte(sealed.Val())}, nil
+		Resends: h.count("sending"), CreatedAt: h.moment("created"), ExpiresAt: h.moment("expires"), Sealed: []byte(sealed.Val())}, nil
 }
 
 // Resend shows the mail as queued for another sending, whose task is in the queue. It does nothing where a worker was

@@ -3,6 +3,7 @@ package record
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"time"
 
@@ -55,8 +56,8 @@ func (s *Store) Open(ctx context.Context, m Entry) (*Attempt, error) {
 	case "ended":
 		return nil, &EndedError{tasks.State(h["outcome"])}
 	}
-	a := &Attempt{Entry: h.entry(m.ID), token: token, Try: int(h.number("tries")), LastReason: tasks.Reason(h["reason"]), LastRelay: h["relay"]}
-	a.Resends, a.ClientRef = int(h.number("sending")), m.ClientRef
+	a := &Attempt{Entry: h.entry(m.ID), token: token, Try: h.count("tries"), LastReason: tasks.Reason(h["reason"]), LastRelay: h["relay"]}
+	a.Resends, a.ClientRef = h.count("sending"), m.ClientRef
 	if a.KeyID == m.KeyID {
 		a.Sealed = m.Sealed // sealed under another key, it could not be opened with the record's
 	}
@@ -79,7 +80,9 @@ func (s *Store) Renew(ctx context.Context, a *Attempt) error {
 // Locked reports whether a worker holds the send lock of the mail, and with it will write down how the attempt ended.
 func (s *Store) Locked(ctx context.Context, id string) (bool, error) {
 	locked, err := lockedScript.Run(ctx, s.rdb, keysOf(id)).Bool()
-	if err != nil {
+	if err = readable(err); errors.Is(err, ErrBroken) { // nobody can hold one there, and other mails' locks can be read
+		return false, nil
+	} else if err != nil {
 		return false, fmt.Errorf("read the send lock: %w", err)
 	}
 	return locked, nil
@@ -129,5 +132,13 @@ func (s *Store) move(ctx context.Context, m Entry, token string, to tasks.State,
 	if h["for"] != "" {
 		return "", &LockedError{time.Duration(h.number("for")) * time.Millisecond}
 	}
-	return tasks.State(h["state"]), nil
+	state := tasks.State(h["state"])
+	switch state {
+	case tasks.Queued, tasks.Sending, tasks.Deferred:
+		return state, nil
+	}
+	if !state.Ended() {
+		state = tasks.Unknown // somebody else wrote it, and it becomes a label of metrics
+	}
+	return state, nil
 }

@@ -34,7 +34,7 @@ func statusOf(id string, values []any, now time.Time) (status tasks.Status, fing
 	}
 	return tasks.Status{ID: id, Reference: tasks.Reference(id), ClientRef: h["client_ref"], Kind: tasks.Kind(h["kind"]), Purpose: h["purpose"],
 		State: tasks.State(h["state"]), Credential: credential, Reason: tasks.Reason(h["reason"]), Code: int(h.number("code")),
-		EnhancedCode: h["enhanced"], RelaySaid: h["said"], Relay: h["relay"], QueueID: h["queue_id"], Resends: int(h.number("sending")),
-		Tries: int(h.number("tries")), CreatedAt: h.moment("created"), ExpiresAt: h.moment("expires"), NextTry: h.moment("next"),
+		EnhancedCode: h["enhanced"], RelaySaid: h["said"], Relay: h["relay"], QueueID: h["queue_id"], Resends: h.count("sending"),
+		Tries: h.count("tries"), CreatedAt: h.moment("created"), ExpiresAt: h.moment("expires"), NextTry: h.moment("next"),
 		AcceptedAt: h.moment("accepted")}, []byte(h["fingerprint"]), nil
 }

@@ -125,11 +125,15 @@ var answerFields = append([]string{"cred"}, entryFields...)
 func (a *Answer) read(values []any, now int64) {
 	h := hashOf(answerFields, values)
 	a.Entry = h.entry(a.ID)
+	// The kind is covered by the MAC, and the state is not. A code that is active would have no end.
+	totp := a.Kind == tasks.TOTP
 	switch tasks.CredentialState(h["cred"]) {
-	case tasks.CredentialLive, tasks.CredentialPending:
-		a.Live = h.number("expires") > now
+	case tasks.CredentialLive:
+		a.Live = !totp && h.number("expires") > now
+	case tasks.CredentialPending:
+		a.Live = totp && h.number("expires") > now
 	case tasks.CredentialActive:
-		a.Live = true
+		a.Live = totp
 	case tasks.CredentialVerified:
 		a.Verified = true
 	}
@@ -148,7 +152,7 @@ func (s *Store) FinishVerify(ctx context.Context, a *Answer, result Comparison, 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTime)
 	defer cancel()
 	count := a.countArgs(result)
-	finish := named("token", a.token, "result", string(result), "matches", matches, "again", ReplayTime.Milliseconds(), "step", step,
+	finish := named("token", a.token, "result", string(result), "matches", matches, "totp", a.Kind == tasks.TOTP, "again", ReplayTime.Milliseconds(), "step", step,
 		"misses", MaxMisses, "misses_active", MaxMissesActive)
 	var place bool
 	var text string
@@ -172,6 +176,7 @@ func (s *Store) FinishVerify(ctx context.Context, a *Answer, result Comparison, 
 		return Outcome{}, nil
 	}
 	out := readOutcome(text)
+	out.Right = out.Right && (result == Right || matches) // whatever Redis has
 	if result == Wrong && !out.Wrong { // the credential died meanwhile, or the answer was right before
 		s.rdb.HDel(ctx, a.counters, a.field()) // where that fails it stays counted, which errs on the strict side
 	}
@@ -200,10 +205,10 @@ func (a *Answer) countArgs(result Comparison) []any {
 // readOutcome reads what verify_finish.lua returns.
 func readOutcome(text string) Outcome {
 	word, number, _ := strings.Cut(text, ":")
-	switch word {
-	case "right":
+	switch {
+	case text == "right":
 		return Outcome{Right: true}
-	case "wrong":
+	case word == "wrong":
 		left, _ := strconv.Atoi(number) // the script made the number
 		return Outcome{Wrong: true, TriesLeft: left}
 	}

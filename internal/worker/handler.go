@@ -105,6 +105,7 @@ func (r *run) send(ctx context.Context) outcome {
 	defer lock.stop()
 	key, err := r.key(ring)
 	if err != nil {
+		r.attempt.CreatedAt, r.attempt.ExpiresAt = r.task.CreatedAt, r.task.ExpiresAt // the record's can be anybody's
 		return r.settle(ctx, verdictOf(err), err)
 	}
 	// The secret's life is what its record says. A repeated task can have later dates.

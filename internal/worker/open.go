@@ -59,7 +59,7 @@ func (r *run) key(ring *keyring.Ring) ([]byte, error) {
 	want := r.plainMail()
 	want.Version, want.KeyID, want.Seed, want.CreatedAt, want.ExpiresAt = a.Version, a.KeyID, a.Seed, a.CreatedAt, a.ExpiresAt
 	want.Address, want.MAC = record.AddressTag(ring.Recipients(), a.ID, r.task.Mail.To), a.MAC
-	if !want.Authentic(key) {
+	if !a.Authentic(key) || !want.Authentic(key) {
 		return nil, errForged
 	}
 	return key, nil
@@ -82,6 +82,14 @@ func (r *run) readKept(ctx context.Context) (payload []byte, stop *outcome) {
 	if len(kept.Sealed) == 0 || r.late() { // the credential has died, or soon will
 		return end(r.endUnopened(ctx, tasks.Expired, tasks.ReasonLate, nil))
 	}
+	forged := func(cause error) ([]byte, *outcome) {
+		o := r.endUnopened(ctx, tasks.Refused, tasks.ReasonRecord, cause)
+		o.alert = true
+		return end(o)
+	}
+	if kept.ExpiresAt.Sub(r.now()) > record.LongestLife {
+		return forged(errForged) // before the wait for a key, which could be as long
+	}
 	key, found, _ := r.config.KeyRing.Key(kept.KeyID)
 	if !found {
 		return end(r.alert(verdictOf(errNoKey).delay, tasks.ReasonKeyRing, errNoKey))
@@ -91,9 +99,7 @@ func (r *run) readKept(ctx context.Context) (payload []byte, stop *outcome) {
 		return end(r.unreadable(ctx, err))
 	}
 	if err != nil {
-		o := r.endUnopened(ctx, tasks.Refused, tasks.ReasonMalformed, fmt.Errorf("what the record keeps for a resend cannot be used: %w", err))
-		o.alert = true
-		return end(o)
+		return forged(fmt.Errorf("what the record keeps for a resend cannot be used: %w", err))
 	}
 	r.task = t
 	r.task.Resends = resends

@@ -166,6 +166,10 @@ func (r *run) accept(ctx context.Context, receipt submission.Acceptance) outcome
 		if err == nil {
 			return o
 		}
+		if errors.Is(err, record.ErrBroken) {
+			o.cause, o.alert = fmt.Errorf("the relay has the mail, but its record could not be written: %w", err), true
+			return o
+		}
 		select {
 		case <-ctx.Done():
 			o.cause, o.alert = fmt.Errorf("the relay has the mail, but its record could not be written: %w", err), true

@@ -77,7 +77,7 @@ func (r *run) report(o outcome) {
 
 func (r *run) fields(o outcome, kind string) []zap.Field {
 	f := []zap.Field{
-		zap.String("id", r.task.ID), zap.String("kind", kind), zap.String("purpose", r.task.Mail.Purpose),
+		zap.String("id", r.task.ID), zap.String("kind", kind), zap.String("purpose", bounded(r.task.Mail.Purpose)),
 		zap.String("to", mask(r.task.Mail.To)), zap.String("state", string(o.state)),
 	}
 	text := func(key, value string) {
@@ -114,6 +114,9 @@ func (r *run) fields(o outcome, kind string) []zap.Field {
 	return append(f, t.open.field("open_ms"), t.compose.field("compose_ms"), t.submit.field("submit_ms"), t.record.field("record_ms"),
 		zap.Float64("total_ms", milliseconds(r.now().Sub(r.started))))
 }
+
+// bounded cuts what somebody else may have written into the record.
+func bounded(text string) string { return text[:min(len(text), 64)] }
 
 func (s stopwatch) field(key string) zap.Field {
 	return zap.Float64(key, milliseconds(time.Duration(s)))

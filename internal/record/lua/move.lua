@@ -14,7 +14,7 @@ if to == 'deferred' and cred == 'revoked' then
   to, next = 'revoked', '0'
 end
 
-local resends, at = tonumber(arg.resends), number(r[6])
+local resends, at = tonumber(arg.resends), count(r[6])
 if resends < at then
   return {'state', state or 'unknown'}
 end

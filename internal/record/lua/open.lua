@@ -6,7 +6,7 @@ local arg, rest = named()
 local time = now()
 local r = redis.call('HMGET', KEYS[1], 'state', 'lock', 'lock_until', 'seed', 'cred', 'sending', 'tries')
 local state, lock, seed, cred = r[1], r[2], r[4], r[5]
-local held, at, resends, ended = lock_left(r[3], time), number(r[6]), tonumber(arg.resends), has_ended(r[1])
+local held, at, resends, ended = lock_left(r[3], time), count(r[6]), tonumber(arg.resends), has_ended(r[1])
 
 -- The task of an earlier sending came again, or one that no resend has made: sendings follow each other.
 if resends < at or seed and resends > at + 1 then
@@ -34,13 +34,13 @@ if resends > at then
   end
   begin_sending(resends)
 end
-if not seed then
+if not seed and not state then -- without its seed, a record is no worker's: it is returned as it is, and its MAC is wrong
   redis.call('HSET', KEYS[1], unpack(ARGV, rest))
   redis.call('PEXPIREAT', KEYS[1], arg.gone)
   redis.call('SET', KEYS[2], arg.sealed, 'PXAT', arg.dies)
 end
 if lock ~= arg.token then -- the same token is the same call, repeated because its reply was lost
-  redis.call('HSET', KEYS[1], 'tries', (resends > at and 0 or number(r[7])) + 1)
+  redis.call('HSET', KEYS[1], 'tries', (resends > at and 0 or count(r[7])) + 1)
 end
 redis.call('HSET', KEYS[1], 'state', 'sending', 'changed', time, 'lock', arg.token, 'lock_until', time + arg.lock)
 redis.call('HDEL', KEYS[1], 'next')

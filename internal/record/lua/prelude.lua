@@ -21,6 +21,11 @@ local function number(value)
   return tonumber(value or '') or 0
 end
 
+-- count reads a field that is never below 0. math.max(0, NaN) is 0.
+local function count(value)
+  return math.max(0, number(value))
+end
+
 -- lock_left returns for how many ms somebody holds the send lock. A lock that is further ahead than any worker takes one is
 -- none: somebody else wrote it, and the mail would wait for ever.
 local function lock_left(lock_until, time)

@@ -1,26 +1,25 @@
 -- Finishes one answer to a credential: counts the miss, or uses the credential up. Of a TOTP, the time step is used up.
 -- arguments: token, result (right, wrong, or none if the answer was not compared), matches (1 if the answer is the secret's,
---            though it may be too late), again (ms for which a yes is said again), step (of a right TOTP code), misses (at
+--            though it may be too late), totp (1 for a TOTP, 0 for a code or key), again (ms for which a yes is said again), step (of a right TOTP code), misses (at
 --            which the credential is locked), misses_active (in a row, at which an active TOTP is)
 -- returns right, wrong:<tries left>, unknown, replayed, or the state that leaves nothing to verify
 local arg = named()
 local time = now()
 local r = redis.call('HMGET', KEYS[1], 'cred', 'expires', 'misses', 'calls', 'step')
-local cred, expires, misses, calls, step = r[1], number(r[2]), number(r[3]), r[4] or '', number(r[5])
+local cred, expires, misses, calls, step = r[1], number(r[2]), count(r[3]), r[4] or '', number(r[5])
 
 -- A token comes again where a call is repeated because its reply was lost, here or on the application's side. A yes is
 -- only repeated to an answer that is right: whoever can write to Redis could put one here.
 local before, at = string.match(calls, arg.token .. '=([%w:]+)@(%d+)')
-if before == 'right' and (arg.matches ~= '1' or number(at) + arg.again < time) then
-  before = nil
-end
-if before then
+if before == 'right' and arg.matches == '1' and number(at) + arg.again >= time or string.match(before or '', '^wrong:%d+$') then
   return before
 end
 if not cred or arg.result == 'none' then
   return 'unknown'
 end
-if cred ~= 'live' and cred ~= 'pending' and cred ~= 'active' then
+-- Each kind has its own states. In one of the other, a code would have no end, or a TOTP's codes could be used twice.
+local totp = arg.totp == '1'
+if not (cred == 'live' and not totp or (cred == 'pending' or cred == 'active') and totp) then
   return cred
 end
 if cred ~= 'active' and expires <= time then
@@ -55,9 +54,8 @@ end
 -- Only an active TOTP has more calls than misses. Of those the last hundred and more are kept, so that a repeated call
 -- finds its own.
 calls = calls .. arg.token .. '=' .. answer .. '@' .. string.format('%.0f', time) .. ' '
-while #calls > 6000 do
-  local first = string.find(calls, ' ', 1, true)
-  calls = first and string.sub(calls, first + 1) or ''
+if #calls > 6000 then
+  calls = string.match(calls, ' (.*)', #calls - 6000) or ''
 end
 redis.call('HSET', KEYS[1], 'calls', calls)
 return answer
