@@ -17,7 +17,9 @@ end
 if before then
   return before
 end
-if not cred or arg.result == 'none' then
+if not cred or arg.result == 'none' then -- it takes as long as a wrong answer, and leaves nothing
+  redis.call('HSET', KEYS[1], 'none', arg.token .. '=wrong:0@' .. string.format('%.0f', time) .. ' ')
+  redis.call('HDEL', KEYS[1], 'none')
   return 'unknown'
 end
 if cred ~= 'live' and cred ~= 'pending' and cred ~= 'active' then
