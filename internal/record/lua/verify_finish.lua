@@ -17,7 +17,18 @@ end
 if before then
   return before
 end
-if not cred or arg.result == 'none' then -- it takes as long as a wrong answer, and leaves nothing
+-- What there is nothing to compare with takes as long as a wrong answer, and leaves nothing. Where there is no record, it makes
+-- up for what it takes to find one, too.
+if not cred then
+  local fields, record = {'v', 'kind', 'purpose', 'digits', 'bound', 'created', 'expires', 'kid', 'seed', 'to', 'fingerprint', 'mac', 'totp'}, {}
+  for i, field in ipairs(fields) do
+    record[2 * i - 1], record[2 * i] = field, 0
+  end
+  redis.call('HSET', KEYS[1], unpack(record))
+  redis.call('HMGET', KEYS[1], unpack(fields))
+  redis.call('DEL', KEYS[1])
+  return 'unknown'
+elseif arg.result == 'none' then
   redis.call('HSET', KEYS[1], 'none', arg.token .. '=wrong:0@' .. string.format('%.0f', time) .. ' ')
   redis.call('HDEL', KEYS[1], 'none')
   return 'unknown'
