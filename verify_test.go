@@ -227,6 +227,8 @@ func TestVerify_WritesAsOftenForUnknownExpiredAndWrong(t *testing.T) {
 	other, purpose, forged := live, live, h.mailed(tasks.Code, alice, "sign-in")
 	other.To, purpose.Purpose = "bob@example.com", "recovery"
 	h.must(h.redis.HSet(t.Context(), "securemail:{"+forged.ID+"}", "digits", 6).Err())
+	unopened := unknown()
+	h.must(h.redis.HSet(t.Context(), "securemail:{"+unopened.ID+"}", "state", "deferred").Err())
 	all := func() map[string]string {
 		redis := map[string]string{}
 		for _, key := range h.redis.Keys(t.Context(), "*{*").Val() {
@@ -246,7 +248,8 @@ func TestVerify_WritesAsOftenForUnknownExpiredAndWrong(t *testing.T) {
 		return n
 	}
 	for name, a := range map[string]answer{"wrong": wrong(live), "unknown": unknown(), "used": used, "another address": other,
-		"another purpose": purpose, "forged": forged, "expired": h.mailed(tasks.Code, alice, "sign-in", -time.Second)} {
+		"another purpose": purpose, "forged": forged, "not opened yet": unopened,
+		"expired": h.mailed(tasks.Code, alice, "sign-in", -time.Second)} {
 		before, n := all(), writes()
 		check(h.client, t.Context(), a)
 		if n = writes() - n; n != 4 {
