@@ -107,13 +107,13 @@ func (c *Client) compare(ring *keyring.Ring, a *record.Answer, ref tasks.Ref, ty
 			return result, err
 		}
 	}
-	authentic := a.Authentic(key)
+	authentic, to, session := a.Authentic(key), isTo(ring, a, ref), tasks.SessionHash(ref.Session)
 	result.forged = asked && !authentic
-	asked = asked && authentic && isTo(ring, a, ref) && a.Purpose == ref.Purpose && !a.Limited && (!a.Bound || ref.Session != "")
+	asked = asked && authentic && to && a.Purpose == ref.Purpose && !a.Limited && (!a.Bound || ref.Session != "")
 	if asked {
 		p.Kind, p.Seed, p.Digits = a.Kind, a.Seed, a.Digits
 		if a.Bound {
-			p.Session = tasks.SessionHash(ref.Session)
+			p.Session = session
 		}
 	}
 	secret, err := credential.Derive(key, p)

@@ -3,6 +3,7 @@ package securemail_test
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -213,6 +214,49 @@ func TestVerify_RunsTheSameCommandsForUnknownExpiredAndWrong(t *testing.T) {
 		}
 		if len(got) != 4 || !slices.Equal(got, first) {
 			t.Errorf("%s: got the commands %q, and for another answer %q", name, got, first)
+		}
+	}
+}
+
+// TestVerify_WritesAsOftenForUnknownExpiredAndWrong: a wrong answer took a quarter longer than one to an unknown id, because it
+// alone was written down. What is written for the others leaves nothing.
+func TestVerify_WritesAsOftenForUnknownExpiredAndWrong(t *testing.T) {
+	h := newFixture(t)
+	live, used := h.mailed(tasks.Code, alice, "sign-in"), h.mailed(tasks.Code, alice, "sign-in")
+	h.must(check(h.client, t.Context(), used)) // loads the scripts
+	other, purpose, forged := live, live, h.mailed(tasks.Code, alice, "sign-in")
+	other.To, purpose.Purpose = "bob@example.com", "recovery"
+	h.must(h.redis.HSet(t.Context(), "securemail:{"+forged.ID+"}", "digits", 6).Err())
+	unopened := unknown()
+	h.must(h.redis.HSet(t.Context(), "securemail:{"+unopened.ID+"}", "state", "deferred").Err())
+	all := func() map[string]string {
+		redis := map[string]string{}
+		for _, key := range h.redis.Keys(t.Context(), "*{*").Val() {
+			redis[key] = h.redis.Dump(t.Context(), key).Val()
+		}
+		return redis
+	}
+	writes := func() (n int) {
+		for line := range strings.Lines(h.redis.Info(t.Context(), "commandstats").Val()) {
+			var name string
+			var calls int
+			fmt.Sscanf(strings.Replace(line, ":calls=", " ", 1), "cmdstat_%s %d", &name, &calls)
+			if slices.Contains([]string{"hset", "hdel", "del", "pexpire"}, name) {
+				n += calls
+			}
+		}
+		return n
+	}
+	for name, a := range map[string]answer{"wrong": wrong(live), "unknown": unknown(), "used": used, "another address": other,
+		"another purpose": purpose, "forged": forged, "not opened yet": unopened,
+		"expired": h.mailed(tasks.Code, alice, "sign-in", -time.Second)} {
+		before, n := all(), writes()
+		check(h.client, t.Context(), a)
+		if n = writes() - n; n != 4 {
+			t.Errorf("%s: %d commands inside the scripts wrote, want 4", name, n)
+		}
+		if after := all(); (name != "wrong") != maps.Equal(before, after) {
+			t.Errorf("%s: keys of Redis were changed: %v", name, !maps.Equal(before, after))
 		}
 	}
 }

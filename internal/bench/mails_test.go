@@ -187,6 +187,7 @@ func TestBench_RunsEachPart(t *testing.T) {
 	if err := h.client.Verify(context.Background(), a.Ref, a.typed); err != nil {
 		t.Error(err)
 	}
+	h.ask(t, h.questions(t, 1))
 	if !strings.Contains(string(s.Certificate), "CERTIFICATE") {
 		t.Error("the sink has no certificate")
 	}

@@ -164,15 +164,24 @@ var sources embed.FS
 
 // script returns lua/<name>.lua behind the prelude.
 func script(name string) *redis.Script {
-	source := ""
-	for _, name := range []string{"prelude", name} {
-		text, err := sources.ReadFile("lua/" + name + ".lua")
-		if err != nil {
-			panic(err) // the file is part of the program
-		}
-		source += string(text)
+	return redis.NewScript(source("prelude") + source(name))
+}
+
+// scriptOf returns one script of several parts, lua/<name>_<part>.lua. The last argument of a call is the part that runs.
+func scriptOf(name string, parts ...string) *redis.Script {
+	text := source("prelude")
+	for _, part := range parts {
+		text += "if ARGV[#ARGV] == '" + part + "' then\n" + source(name+"_"+part) + "end\n"
 	}
-	return redis.NewScript(source)
+	return redis.NewScript(text)
+}
+
+func source(name string) string {
+	text, err := sources.ReadFile("lua/" + name + ".lua")
+	if err != nil {
+		panic(err) // the file is part of the program
+	}
+	return string(text)
 }
 
 // named returns arguments that a script reads by name: name, value, ...

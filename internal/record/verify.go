@@ -68,28 +68,26 @@ type Outcome struct {
 	TriesLeft    int // of a wrong answer
 }
 
-var (
-	verifyBeginScript  = script("verify_begin")
-	verifyCountScript  = script("verify_count")
-	verifyFinishScript = script("verify_finish")
-)
+// verifyScript is one script, because a call of a script that Redis does not know runs later than those of other answers: a
+// Redis that has begun an answer knows how to finish it.
+var verifyScript = scriptOf("verify", "begin", "count", "finish")
 
 // BeginVerify reads the record of id and how many wrong answers a recipient has given for a purpose, in one round trip. It
 // changes nothing. counters is the key of the recipient's counters (limits.RecipientKey). token is an [AttemptToken], or
 // empty for an answer that nobody will repeat. The error can be [ErrBroken].
 func (s *Store) BeginVerify(ctx context.Context, id, counters, purpose, token string) (*Answer, error) {
 	a := &Answer{Entry: Entry{ID: id}, token: cmp.Or(token, rand.Text()), counters: counters, purpose: purpose}
-	keys, args := []string{counters}, named("purpose", purpose, "window", MissWindow.Milliseconds())
+	keys, args := []string{counters}, append(named("purpose", purpose, "window", MissWindow.Milliseconds()), "begin")
 	var read *redis.SliceCmd
 	var misses []int64
 	err := repeat(ctx, func() (err error) {
 		// The two keys are in different slots of a Cluster, which a pipeline may span and a script may not.
 		pipe := s.rdb.Pipeline()
 		read = pipe.HMGet(ctx, recordKey(id), answerFields...)
-		count := verifyBeginScript.EvalSha(ctx, pipe, keys, args...)
+		count := verifyScript.EvalSha(ctx, pipe, keys, args...)
 		pipe.Exec(ctx) // every command has its own error
 		if redis.HasErrorPrefix(count.Err(), "NOSCRIPT") {
-			count = verifyBeginScript.Eval(ctx, s.rdb, keys, args...)
+			count = verifyScript.Eval(ctx, s.rdb, keys, args...)
 		}
 		misses, err = count.Int64Slice()
 		return errors.Join(err, read.Err())
@@ -152,21 +150,25 @@ func (s *Store) FinishVerify(ctx context.Context, a *Answer, result Comparison, 
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), finishTime)
 	defer cancel()
 	count := a.countArgs(result)
-	finish := named("token", a.token, "result", string(result), "matches", matches, "totp", a.Kind == tasks.TOTP, "again", ReplayTime.Milliseconds(), "step", step,
-		"misses", MaxMisses, "misses_active", MaxMissesActive)
+	finish := append(named("token", a.token, "result", string(result), "matches", matches, "totp", a.Kind == tasks.TOTP, "again", ReplayTime.Milliseconds(),
+		"step", step, "misses", MaxMisses, "misses_active", MaxMissesActive), "finish")
 	var place bool
 	var text string
-	err := repeat(ctx, func() error {
+	send := func(eval func(context.Context, redis.Scripter, []string, ...any) *redis.Cmd) (err error) {
 		pipe := s.rdb.Pipeline()
-		// By their sources: a script that Redis does not know yet would run after those of other answers.
-		counted := verifyCountScript.Eval(ctx, pipe, []string{a.counters}, count...)
-		finished := verifyFinishScript.Eval(ctx, pipe, keysOf(a.ID), finish...)
+		counted, finished := eval(ctx, pipe, []string{a.counters}, count...), eval(ctx, pipe, keysOf(a.ID), finish...)
 		pipe.Exec(ctx) // every command has its own error
-		var err error
 		if place, err = counted.Bool(); err != nil || !place {
 			return err
 		}
 		text, err = finished.Text()
+		return err
+	}
+	err := repeat(ctx, func() error {
+		err := send(verifyScript.EvalSha)
+		if redis.HasErrorPrefix(err, "NOSCRIPT") { // the record is on another node of a Cluster, or Redis was started anew
+			err = send(verifyScript.Eval)
+		}
 		return err
 	})
 	if err != nil {
@@ -177,7 +179,7 @@ func (s *Store) FinishVerify(ctx context.Context, a *Answer, result Comparison, 
 	}
 	out := readOutcome(text)
 	out.Right = out.Right && (result == Right || matches) // whatever Redis has
-	if result == Wrong && !out.Wrong { // the credential died meanwhile, or the answer was right before
+	if result == Wrong && !out.Wrong {                    // the credential died meanwhile, or the answer was right before
 		s.rdb.HDel(ctx, a.counters, a.field()) // where that fails it stays counted, which errs on the strict side
 	}
 	return out, nil
@@ -198,8 +200,8 @@ func (a *Answer) countArgs(result Comparison) []any {
 	if a.Kind == tasks.TOTP {
 		all = math.MaxInt32 // TOTPs have no limit over all purposes
 	}
-	return named("result", string(result), "field", a.field(), "group", a.group(), "prefix", a.group()+a.purpose+":",
-		"most", MaxRecipientMisses, "most_all", all)
+	return append(named("result", string(result), "field", a.field(), "group", a.group(), "prefix", a.group()+a.purpose+":",
+		"most", MaxRecipientMisses, "most_all", all), "count")
 }
 
 // readOutcome reads what verify_finish.lua returns.

@@ -23,5 +23,9 @@ end
 if arg.result == 'wrong' then
   redis.call('HSET', KEYS[1], arg.field, now())
   redis.call('PEXPIRE', KEYS[1], 90000000) -- 25 hours
+elseif arg.result == 'none' then -- it takes as long, and leaves nothing
+  local scratch = 'n' .. arg.field
+  redis.call('HSET', KEYS[1], scratch, now())
+  redis.call('HDEL', KEYS[1], scratch)
 end
 return 1

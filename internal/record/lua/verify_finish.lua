@@ -1,7 +1,8 @@
 -- Finishes one answer to a credential: counts the miss, or uses the credential up. Of a TOTP, the time step is used up.
 -- arguments: token, result (right, wrong, or none if the answer was not compared), matches (1 if the answer is the secret's,
---            though it may be too late), totp (1 for a TOTP, 0 for a code or key), again (ms for which a yes is said again), step (of a right TOTP code), misses (at
---            which the credential is locked), misses_active (in a row, at which an active TOTP is)
+--            though it may be too late), totp (1 for a TOTP, 0 for a code or key), again (ms for which a yes is said again),
+--            step (of a right TOTP code), misses (at which the credential is locked), misses_active (in a row, at which an
+--            active TOTP is)
 -- returns right, wrong:<tries left>, unknown, replayed, or the state that leaves nothing to verify
 local arg = named()
 local time = now()
@@ -14,7 +15,20 @@ local before, at = string.match(calls, arg.token .. '=([%w:]+)@(%d+)')
 if before == 'right' and arg.matches == '1' and number(at) + arg.again >= time or string.match(before or '', '^wrong:%d+$') then
   return before
 end
-if not cred or arg.result == 'none' then
+-- What there is nothing to compare with takes as long as a wrong answer, and leaves nothing. Where there is no record, it makes
+-- up for what it takes to find one, too. A mail that no worker has opened can have a record without a secret.
+if not cred and redis.call('EXISTS', KEYS[1]) == 0 then
+  local fields, record = {'v', 'kind', 'purpose', 'digits', 'bound', 'created', 'expires', 'kid', 'seed', 'to', 'fingerprint', 'mac', 'totp'}, {}
+  for i, field in ipairs(fields) do
+    record[2 * i - 1], record[2 * i] = field, 0
+  end
+  redis.call('HSET', KEYS[1], unpack(record))
+  redis.call('HMGET', KEYS[1], unpack(fields))
+  redis.call('DEL', KEYS[1])
+  return 'unknown'
+elseif not cred or arg.result == 'none' then
+  redis.call('HSET', KEYS[1], 'none', arg.token .. '=wrong:0@' .. string.format('%.0f', time) .. ' ')
+  redis.call('HDEL', KEYS[1], 'none')
   return 'unknown'
 end
 -- Each kind has its own states. In one of the other, a code would have no end, or a TOTP's codes could be used twice.
