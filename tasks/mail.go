@@ -9,10 +9,10 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"example.com/securemail/internal/mailaddr"
+	"example.com/securemail/internal/visible"
 )
 
 // Mail says what to send, to whom and what for. Only Kind and To are required.
@@ -194,6 +194,8 @@ func (m *Mail) accountName() (errs []error) {
 	}
 	if err := checkText(m.Account, 128); err != nil {
 		errs = append(errs, fmt.Errorf("account: %w (where none is given, it is the address)", err))
+	} else if visible.FaultInName(m.Account) >= 0 {
+		errs = append(errs, errors.New("account: it holds a character that nobody sees, such as a zero-width space or a mark of direction"))
 	}
 	return errs
 }
@@ -243,11 +245,8 @@ func checkText(s string, most int) error {
 	if utf8.RuneCountInString(s) > most {
 		return fmt.Errorf("it is longer than %d characters", most)
 	}
-	for _, r := range s {
-		// The directional controls of UAX #9 would show something else than what stands there.
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' {
-			return errors.New("it holds a line break or another control character")
-		}
+	if visible.FaultInText(s) >= 0 {
+		return errors.New("it holds a line break or another control character")
 	}
 	return nil
 }
