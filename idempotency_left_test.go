@@ -35,8 +35,8 @@ func (h *fixture) finish(taskID string, err error) {
 	}
 }
 
-// TestSend_ALeftoverOfAsynqSwallowsNoMail: asynq keeps an archived task for 90 days, longer than any record lives, under the id
-// that the key's next mail needs; so does it with a resend's.
+// TestSend_ALeftoverOfAsynqSwallowsNoMail: asynq keeps an archived task for 90 days, longer than any record lives,
+// under the id that the key's next mail needs; so does it with a resend's.
 func TestSend_ALeftoverOfAsynqSwallowsNoMail(t *testing.T) {
 	for name, end := range map[string]error{"completed": nil, "archived": asynq.SkipRetry} {
 		t.Run(name, func(t *testing.T) {
@@ -72,7 +72,8 @@ func TestSend_ALeftoverOfAsynqSwallowsNoMail(t *testing.T) {
 	}
 }
 
-// TestSend_AnotherKindsLeftoverIsNoReplay: a key can have been that of a code, which left its task in the other queue.
+// TestSend_AnotherKindsLeftoverIsNoReplay: a key can have been that of a code, which left its task in the other
+// queue.
 func TestSend_AnotherKindsLeftoverIsNoReplay(t *testing.T) {
 	h := newFixture(t)
 	a := h.sent(tasks.Mail{Kind: tasks.Code, To: alice, IdempotencyKey: "k"})
@@ -89,8 +90,8 @@ func TestSend_AnotherKindsLeftoverIsNoReplay(t *testing.T) {
 	}
 }
 
-// TestSend_TheTaskAndTheRecordKnowWhoseTheKeyIs where the reservation does not: a client of asynq makes none, and on a Cluster a
-// failover can lose it alone. The call that is refused must leave none behind.
+// TestSend_TheTaskAndTheRecordKnowWhoseTheKeyIs where the reservation does not: a client of asynq makes none, and on
+// a Cluster a failover can lose it alone. The call that is refused must leave none behind.
 func TestSend_TheTaskAndTheRecordKnowWhoseTheKeyIs(t *testing.T) {
 	h := newFixture(t)
 	m := tasks.Mail{Kind: tasks.Key, To: alice, IdempotencyKey: "k"}
@@ -115,8 +116,8 @@ func TestSend_TheTaskAndTheRecordKnowWhoseTheKeyIs(t *testing.T) {
 	h.replays(h.client, m, id, tasks.CredentialLive)
 }
 
-// TestSend_AReplayOfAMailThatWasRefusedUnreadIsNoOtherMail: a worker that cannot rely on a task writes a record without a
-// fingerprint.
+// TestSend_AReplayOfAMailThatWasRefusedUnreadIsNoOtherMail: a worker that cannot rely on a task writes a record
+// without a fingerprint.
 func TestSend_AReplayOfAMailThatWasRefusedUnreadIsNoOtherMail(t *testing.T) {
 	h := newFixture(t)
 	m := tasks.Mail{Kind: tasks.Key, To: alice, IdempotencyKey: "k"}

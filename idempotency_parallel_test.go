@@ -32,8 +32,8 @@ func (h *fixture) processes(n int, server *testserver.Redis, options ...securema
 	return clients
 }
 
-// TestSend_ManyCallsWithOneKeyAreOneMail (IDM-05): two calls that both passed a check would send two, and the loser of a race would
-// get an error.
+// TestSend_ManyCallsWithOneKeyAreOneMail (IDM-05): two calls that both passed a check would send two, and the loser
+// of a race would get an error.
 func TestSend_ManyCallsWithOneKeyAreOneMail(t *testing.T) {
 	server := testserver.StartRedis(t, "--appendfsync", "no")
 	h := fixtureOver(t, server.Client, server.As(testserver.Producer))
@@ -81,8 +81,8 @@ func TestSend_ManyCallsWithOneKeyAreOneMail(t *testing.T) {
 	}
 }
 
-// TestSend_ALimitFreesOnlyWhatItsOwnCallHasReserved: a key that stayed reserved for a mail that was refused would be spent, and one
-// that was freed although another call had queued the mail would be that of two.
+// TestSend_ALimitFreesOnlyWhatItsOwnCallHasReserved: a key that stayed reserved for a mail that was refused would be
+// spent, and one that was freed although another call had queued the mail would be that of two.
 func TestSend_ALimitFreesOnlyWhatItsOwnCallHasReserved(t *testing.T) {
 	h := newFixture(t)
 	h.admit(tasks.DefaultLimits(), tasks.Key, 10)
@@ -151,8 +151,8 @@ func (d *during) ProcessPipelineHook(next redis.ProcessPipelineHook) redis.Proce
 	}
 }
 
-// TestSend_ALostReplyLosesAndDoublesNoMail, whichever of a call's replies it is, and whether go-redis repeats the command (after
-// an end of file) or the caller has to (after a reset).
+// TestSend_ALostReplyLosesAndDoublesNoMail, whichever of a call's replies it is, and whether go-redis repeats the
+// command (after an end of file) or the caller has to (after a reset).
 func TestSend_ALostReplyLosesAndDoublesNoMail(t *testing.T) {
 	server := testserver.StartRedis(t, "--appendfsync", "no")
 	h := fixtureOver(t, server.Client, server.As(testserver.Producer))

@@ -40,8 +40,8 @@ func (h *fixture) replays(c *securemail.Client, m tasks.Mail, id string, want ta
 	return receipt
 }
 
-// TestSend_NeverMailsTwoContentsUnderOneKey (IDM-02, IDM-03, IDM-04): a caller that reuses a key by mistake would believe that the
-// second text was mailed, and one whose retry is spelled in another way would send two.
+// TestSend_NeverMailsTwoContentsUnderOneKey (IDM-02, IDM-03, IDM-04): a caller that reuses a key by mistake would
+// believe that the second text was mailed, and one whose retry is spelled in another way would send two.
 func TestSend_NeverMailsTwoContentsUnderOneKey(t *testing.T) {
 	h := newFixture(t)
 	base := tasks.Mail{Kind: tasks.Key, To: "A@example.net", IdempotencyKey: "k", Vars: map[string]string{"name": "A"}, ExpiresIn: time.Minute}
@@ -91,7 +91,8 @@ func TestSend_NeverMailsTwoContentsUnderOneKey(t *testing.T) {
 	}
 }
 
-// TestSend_SaysThatTheSecretIsDead (IDM-08): a client that pins one key would otherwise be told that its mail is on the way.
+// TestSend_SaysThatTheSecretIsDead (IDM-08): a client that pins one key would otherwise be told that its mail is on
+// the way.
 func TestSend_SaysThatTheSecretIsDead(t *testing.T) {
 	h := newFixture(t)
 	freshStep()
@@ -131,9 +132,10 @@ func TestSend_SaysThatTheSecretIsDead(t *testing.T) {
 	h.replays(h.client, m, id, tasks.CredentialRevoked)
 }
 
-// TestSend_ACrashBeforeQueuingLosesNoMail (IDM-06): a key that answers "in progress" until its long expiry would. Here a call that
-// has reserved the key promises nothing: the next one with the same mail queues it, at once and without a lock. Another mail
-// is refused for as long as the key is reserved, because the call that died may live again.
+// TestSend_ACrashBeforeQueuingLosesNoMail (IDM-06): a key that answers "in progress" until its long expiry would.
+// Here a call that has reserved the key promises nothing: the next one with the same mail queues it, at once and
+// without a lock. Another mail is refused for as long as the key is reserved, because the call that died may live
+// again.
 func TestSend_ACrashBeforeQueuingLosesNoMail(t *testing.T) {
 	h := newFixture(t)
 	m := tasks.Mail{Kind: tasks.Key, To: alice, IdempotencyKey: "k"}
@@ -159,8 +161,9 @@ func TestSend_ACrashBeforeQueuingLosesNoMail(t *testing.T) {
 	h.refusesTheKey(h.client, other)
 }
 
-// TestSend_AKeyIsRememberedAsLongAsItSays (IDM-11), which Mail.IdempotencyKey does: until seven days past the expiry. The case
-// wants a new id after that. The plan's word is another: the id is the key's, and the mail that then has it is a new one.
+// TestSend_AKeyIsRememberedAsLongAsItSays (IDM-11), which Mail.IdempotencyKey does: until seven days past the expiry.
+// The case wants a new id after that. The plan's word is another: the id is the key's, and the mail that then has it
+// is a new one.
 func TestSend_AKeyIsRememberedAsLongAsItSays(t *testing.T) {
 	h := newFixture(t)
 	m := tasks.Mail{Kind: tasks.Key, To: alice, IdempotencyKey: "k"}
@@ -189,8 +192,8 @@ func TestSend_AKeyIsRememberedAsLongAsItSays(t *testing.T) {
 	}
 }
 
-// TestSend_IDsOfGuessableKeysNeedTheSecret: who guesses a key, such as an order's number, could otherwise ask about its mail, or
-// take the key first.
+// TestSend_IDsOfGuessableKeysNeedTheSecret: who guesses a key, such as an order's number, could otherwise ask about
+// its mail, or take the key first.
 func TestSend_IDsOfGuessableKeysNeedTheSecret(t *testing.T) {
 	h := newFixture(t)
 	with := func(secret string) *securemail.Client {

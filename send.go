@@ -74,8 +74,8 @@ func (c *Client) replayed(receipt tasks.Receipt, state tasks.CredentialState, cr
 	return receipt
 }
 
-// queuedBefore is the receipt where asynq had a task with t's id already. The reservation says that it is no other mail's, unless
-// it was lost, or a client of asynq has queued that task.
+// queuedBefore is the receipt where asynq had a task with t's id already. The reservation says that it is no other
+// mail's, unless it was lost, or a client of asynq has queued that task.
 func (c *Client) queuedBefore(ctx context.Context, t tasks.Task, receipt tasks.Receipt) (tasks.Receipt, error) {
 	there, err := c.queue.Lookup(t.ID)
 	switch {

@@ -8,8 +8,8 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// TestVerify_ASlowClockCanSetUpAnAuthenticator (O22): a first code that was checked without tolerance would keep people out whose
-// clock is half a minute off, though every later code is accepted.
+// TestVerify_ASlowClockCanSetUpAnAuthenticator (O22): a first code that was checked without tolerance would keep
+// people out whose clock is half a minute off, though every later code is accepted.
 func TestVerify_ASlowClockCanSetUpAnAuthenticator(t *testing.T) {
 	h := newFixture(t)
 	freshStep()
@@ -24,8 +24,8 @@ func TestVerify_ASlowClockCanSetUpAnAuthenticator(t *testing.T) {
 	}
 }
 
-// TestVerify_AClockThatIsMinutesOffOpensNoWindow (O23): the code of t+120 s is wrong and costs a try, and the authenticator can
-// still be set up. That the clock seems off is not said: a result has no field for it.
+// TestVerify_AClockThatIsMinutesOffOpensNoWindow (O23): the code of t+120 s is wrong and costs a try, and the
+// authenticator can still be set up. That the clock seems off is not said: a result has no field for it.
 func TestVerify_AClockThatIsMinutesOffOpensNoWindow(t *testing.T) {
 	h := newFixture(t)
 	freshStep()
@@ -42,8 +42,9 @@ func TestVerify_AClockThatIsMinutesOffOpensNoWindow(t *testing.T) {
 	}
 }
 
-// TestVerify_ASecondSetUpLeavesTheFirstAlone (O08, O21): people who ask for a second mail, and never finish with it, would otherwise
-// lose the entry that works. Tapping the link of one mail twice makes two entries with one secret, so either can confirm.
+// TestVerify_ASecondSetUpLeavesTheFirstAlone (O08, O21): people who ask for a second mail, and never finish with it,
+// would otherwise lose the entry that works. Tapping the link of one mail twice makes two entries with one secret, so
+// either can confirm.
 func TestVerify_ASecondSetUpLeavesTheFirstAlone(t *testing.T) {
 	h := newFixture(t)
 	freshStep()

@@ -33,7 +33,8 @@ func (h *fixture) pass(a answer, by time.Duration) {
 	h.client.SetClock(func() time.Time { return now })
 }
 
-// TestVerify_ALostReplyToARightAnswerLocksNobodyOut (IDM-10): the person typed the code right, and was told that it is dead.
+// TestVerify_ALostReplyToARightAnswerLocksNobodyOut (IDM-10): the person typed the code right, and was told that it
+// is dead.
 func TestVerify_ALostReplyToARightAnswerLocksNobodyOut(t *testing.T) {
 	for _, kind := range []tasks.Kind{tasks.Key, tasks.Code, tasks.TOTP} {
 		t.Run(string(kind), func(t *testing.T) {
@@ -93,7 +94,8 @@ func TestVerify_ALostReplyToARightAnswerLocksNobodyOut(t *testing.T) {
 	}
 }
 
-// TestVerify_AnAttemptBelongsToItsSession (IDM-10): who has seen the form's token and the code, but has another cookie, hears nothing.
+// TestVerify_AnAttemptBelongsToItsSession (IDM-10): who has seen the form's token and the code, but has another
+// cookie, hears nothing.
 func TestVerify_AnAttemptBelongsToItsSession(t *testing.T) {
 	h := newFixture(t)
 	a := h.sent(tasks.Mail{Kind: tasks.Code, To: alice, Purpose: "sign-in", Session: "the cookie of the person"})

@@ -115,7 +115,8 @@ func TestTask_FingerprintTellsMailsApart(t *testing.T) {
 	if make(other).ID == want.ID {
 		t.Error("two keys gave one id")
 	}
-	if plain := (Mail{Kind: Key, To: "alice@example.com"}); make(plain).Fingerprint != nil || make(plain).ID == make(plain).ID {
+	plain := Mail{Kind: Key, To: "alice@example.com"}
+	if first := make(plain); make(plain).Fingerprint != nil || make(plain).ID == first.ID {
 		t.Error("a mail without an idempotency key has a fingerprint, or no id of its own")
 	}
 }

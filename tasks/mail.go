@@ -49,11 +49,12 @@ type Mail struct {
 	ClientRef string
 	// Brand and Link are not available yet: they have to be empty.
 	Brand, Link string
-	// IdempotencyKey makes repeated calls one mail: the same key gives the same id, for as long as the mail's record lives
-	// (seven days past its expiry, unless the workers' record_retention says otherwise). Once the record is gone, the key
-	// makes a new mail under the same id. A call with the same key and any other field changed, but for Origin, is
-	// [ErrKeyReused]. 1 to 128 printable ASCII characters without spaces. The id is a hash of the key: use one that others
-	// cannot guess, or give the client an idempotency secret. Empty: every call is a mail of its own, with a random id.
+	// IdempotencyKey makes repeated calls one mail. The key is that mail's until seven days past its expiry: a call with the
+	// same fields, but for Origin, sends nothing more, and one with any other field changed is [ErrKeyReused]. The same key
+	// always gives the same id. So once the mail's record is gone (after those seven days, or earlier where the workers'
+	// record_retention says so), the key makes a new mail under the old id. 1 to 128 printable ASCII characters without
+	// spaces. The id is a hash of the key: use one that others cannot guess, or give the client an idempotency secret.
+	// Empty: every call is a mail of its own, with a random id.
 	IdempotencyKey string
 }
 

@@ -18,8 +18,8 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// TestAccounts_GetInAtEveryDoorOrAtNone (O17): Send, the key URI and the mail had three lists of characters, so that Send said yes
-// to a mail that the worker refused for good.
+// TestAccounts_GetInAtEveryDoorOrAtNone (O17): Send, the key URI and the mail had three lists of characters, so that
+// Send said yes to a mail that the worker refused for good.
 func TestAccounts_GetInAtEveryDoorOrAtNone(t *testing.T) {
 	names := []string{"alice", "محمد", "דוד כהן", "日本語 🔑", "می\u200cخواهم", "ක්\u200dෂ", "a:b", " a", "a ", "\u3000a", "a\u00a0", strings.Repeat("é", 128), strings.Repeat("é", 129)}
 	for _, table := range []*unicode.RangeTable{unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp, unicode.Zs, unicode.Bidi_Control, unicode.Variation_Selector} {
@@ -55,8 +55,8 @@ func TestAccounts_GetInAtEveryDoorOrAtNone(t *testing.T) {
 	}
 }
 
-// TestProducts_OfWhichAPartIsNotSeenAreRefused (O18): entries that look the same are not found by a search. The worker composes a
-// sample of each kind when it starts.
+// TestProducts_OfWhichAPartIsNotSeenAreRefused (O18): entries that look the same are not found by a search. The
+// worker composes a sample of each kind when it starts.
 func TestProducts_OfWhichAPartIsNotSeenAreRefused(t *testing.T) {
 	for product, good := range map[string]bool{"Bank\u200bX": false, "Bank\u2060": false, "\ufeffBank": false, "Bank\u200e": false, "Ba\u00adnk": false, "بنك": true,
 		"می\u200cخواهم": true, "Bank 🔑": true} {
@@ -70,7 +70,8 @@ func TestProducts_OfWhichAPartIsNotSeenAreRefused(t *testing.T) {
 	}
 }
 
-// TestTOTP_EveryPartCarriesOneSecret (O21): a person who taps the link twice, or scans and taps, gets entries with the same codes.
+// TestTOTP_EveryPartCarriesOneSecret (O21): a person who taps the link twice, or scans and taps, gets entries with
+// the same codes.
 func TestTOTP_EveryPartCarriesOneSecret(t *testing.T) {
 	m := sample(t, tasks.TOTP)
 	if err := m.SetTOTP("alice@example.com", secret.New("12345678901234567890")); err != nil {
@@ -102,7 +103,8 @@ func TestTOTP_EveryPartCarriesOneSecret(t *testing.T) {
 	}
 }
 
-// TestTOTP_NamesNoApp (O20): a phone opens whichever app it likes, and people who were told to use another one are lost.
+// TestTOTP_NamesNoApp (O20): a phone opens whichever app it likes, and people who were told to use another one are
+// lost.
 func TestTOTP_NamesNoApp(t *testing.T) {
 	words, err := message.Render(sample(t, tasks.TOTP))
 	if err != nil {

@@ -17,14 +17,14 @@ var (
 	releaseScript = script("release")
 )
 
-// reservedKey has the fingerprint of the mail that has an idempotency key. It is in the slot of the record. It is a key of its
-// own, because a program that only sends may not read records.
+// reservedKey has the fingerprint of the mail that has an idempotency key. It is in the slot of the record. It is a
+// key of its own, because a program that only sends may not read records.
 func reservedKey(id string) string { return recordKey(id) + ":reserved" }
 
-// Reserve reserves the id of an idempotency key for the mail with this fingerprint, until the retention past its expiry, as of
-// now. It returns [tasks.ErrKeyReused] where another mail has the id. Otherwise it returns the status of the mail if it has a
-// record, or none (with an empty State) if it has not, or the Redis user may not read it; and whether an earlier call has
-// reserved the id for the mail.
+// Reserve reserves the id of an idempotency key for the mail with this fingerprint, until the retention past its
+// expiry, as of now. It returns [tasks.ErrKeyReused] where another mail has the id. Otherwise it returns the status
+// of the mail if it has a record, or none (with an empty State) if it has not, or the Redis user may not read it; and
+// whether an earlier call has reserved the id for the mail.
 func (s *Store) Reserve(ctx context.Context, id string, fingerprint []byte, expires, now time.Time) (status tasks.Status, repeated bool, err error) {
 	keys := []string{reservedKey(id)}
 	args := named("fingerprint", fingerprint, "keep", expires.Add(s.retention).Sub(now).Milliseconds())
@@ -46,7 +46,8 @@ func (s *Store) Reserve(ctx context.Context, id string, fingerprint []byte, expi
 	if err != nil { // there is no record, or none for this user
 		status = tasks.Status{}
 	}
-	// Where the reservation was lost, the record knows better. That of a task which no worker could read has no fingerprint.
+	// Where the reservation was lost, the record knows better. That of a task which no worker could read has no
+	// fingerprint.
 	switch known := len(before) > 0; {
 	case known && !bytes.Equal(before, fingerprint):
 		return tasks.Status{}, false, errors.Join(tasks.ErrKeyReused, s.Release(ctx, id, fingerprint))
@@ -56,8 +57,8 @@ func (s *Store) Reserve(ctx context.Context, id string, fingerprint []byte, expi
 	return status, n != 0, nil
 }
 
-// Release frees what [Store.Reserve] has reserved for a mail that was not queued. Where two calls rely on the reservation it
-// stays, because the other one may have queued the mail.
+// Release frees what [Store.Reserve] has reserved for a mail that was not queued. Where two calls rely on the
+// reservation it stays, because the other one may have queued the mail.
 func (s *Store) Release(ctx context.Context, id string, fingerprint []byte) error {
 	keys, args := []string{reservedKey(id)}, named("fingerprint", fingerprint)
 	if err := releaseScript.Run(context.WithoutCancel(ctx), s.rdb, keys, args...).Err(); err != nil {

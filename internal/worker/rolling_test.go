@@ -49,8 +49,9 @@ func (m rolled) answer(t *testing.T, secret string) string {
 	return otpauth.Code([]byte(key.Secret.Reveal()), time.Now())
 }
 
-// TestWorkers_OfTwoBuildsMailNoSecondSecret: while workers are replaced one by one, both builds work on the same mails. If they
-// did not agree on the secret, a person would have two mails, and the code of one of them would be wrong.
+// TestWorkers_OfTwoBuildsMailNoSecondSecret: while workers are replaced one by one, both builds work on the same
+// mails. If they did not agree on the secret, a person would have two mails, and the code of one of them would be
+// wrong.
 func TestWorkers_OfTwoBuildsMailNoSecondSecret(t *testing.T) {
 	h := newFixture(t)
 	var all []*rolled
@@ -195,8 +196,8 @@ func (h *fixture) enqueueAs(m tasks.Mail, version int) string {
 	return task.ID
 }
 
-// hurry lets these mails, where they are deferred, go out at once, until all are done. Others are not hurried: their failures would
-// open the relay's circuit.
+// hurry lets these mails, where they are deferred, go out at once, until all are done. Others are not hurried: their
+// failures would open the relay's circuit.
 func (h *fixture) hurry(done func(*rolled) bool, groups ...[]*rolled) {
 	h.t.Helper()
 	open := slices.Concat(groups...)
