@@ -18,7 +18,7 @@ PROGRAMS = gcc redis-server postfix saslpasswd2 zbarimg oathtool python3
 # The packages whose tests start no server. TestMakeQuick_NamesEveryPackageWithoutServers finds one that
 # is missing here. The root has other tests too; those below read files only.
 QUICK = ./tasks ./internal/config ./internal/credential ./internal/keyring ./internal/lp ./internal/mailaddr \
-	./internal/message ./internal/otpauth ./internal/secret
+	./internal/message ./internal/otpauth ./internal/secret ./internal/visible
 
 quick:
 	go vet ./...

@@ -16,22 +16,28 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// Send fails if there are too few replicas.
-func TestWithReplicas_SendWaitsForThem(t *testing.T) {
-	master, replica := testserver.StartRedis(t), testserver.StartRedis(t)
-	ctx := context.Background()
-	// A replica can only connect over TCP.
+// listenForReplicas lets a server listen over TCP, as a replica needs it, and returns the port.
+func listenForReplicas(t *testing.T, master *testserver.Redis) (port int) {
+	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	port := listener.Addr().(*net.TCPAddr).Port
+	port = listener.Addr().(*net.TCPAddr).Port
 	listener.Close()
 	for _, setting := range [][2]string{{"bind", "127.0.0.1"}, {"port", fmt.Sprint(port)}, {"repl-diskless-sync-delay", "0"}} {
-		if err := master.Client.ConfigSet(ctx, setting[0], setting[1]).Err(); err != nil {
+		if err := master.Client.ConfigSet(t.Context(), setting[0], setting[1]).Err(); err != nil {
 			t.Fatal(err)
 		}
 	}
+	return port
+}
+
+// Send fails if there are too few replicas.
+func TestWithReplicas_SendWaitsForThem(t *testing.T) {
+	master, replica := testserver.StartRedis(t), testserver.StartRedis(t)
+	ctx := context.Background()
+	port := listenForReplicas(t, master)
 	hasty, err := securemail.NewClient(master.Client, securemail.WithReplicas(1, 20*time.Millisecond))
 	if err != nil {
 		t.Fatal(err)
@@ -64,6 +70,32 @@ func TestWithReplicas_SendWaitsForThem(t *testing.T) {
 		if n := replica.Client.Exists(ctx, "asynq:{"+tasks.QueueCodes+"}:t:"+receipt.ID).Val(); n != 1 {
 			t.Errorf("Send returned before the replica had the mail")
 		}
+	}
+}
+
+// TestWithReplicas_AFailoverForgetsNoKey: the reservation is on the replica that becomes the master, so the key is still that of
+// one mail there.
+func TestWithReplicas_AFailoverForgetsNoKey(t *testing.T) {
+	master, replica := testserver.StartRedis(t), testserver.StartRedis(t)
+	h := fixtureOver(t, replica.Client, replica.As(testserver.Producer))
+	h.must(replica.Client.Do(t.Context(), "REPLICAOF", "127.0.0.1", listenForReplicas(t, master)).Err())
+	before, err := securemail.NewClient(master.As(testserver.Producer), securemail.WithReplicas(1, 2*time.Second))
+	h.must(err)
+	m := tasks.Mail{Kind: tasks.Key, To: alice, IdempotencyKey: "k"}
+	limit := time.Now().Add(30 * time.Second)
+	receipt, err := before.Send(t.Context(), m)
+	for ; err != nil && time.Now().Before(limit); receipt, err = before.Send(t.Context(), m) {
+	}
+	h.must(err)
+	h.replays(before, m, receipt.ID, tasks.CredentialNew)
+	master.Kill()
+	h.must(replica.Client.Do(t.Context(), "REPLICAOF", "NO", "ONE").Err())
+	h.replays(h.client, m, receipt.ID, tasks.CredentialNew)
+	other := m
+	other.Kind = tasks.Code // which has another queue
+	h.refusesTheKey(h.client, other)
+	if ids := h.queued(); len(ids) != 1 {
+		t.Errorf("%q are queued, want one mail", ids)
 	}
 }
 

@@ -25,6 +25,9 @@ func (h *fixture) open(taskID string) (tasks.Task, *record.Attempt, error) {
 	ring, err := keyring.Load(h.ring)
 	h.must(err)
 	info, err := asynq.NewInspectorFromRedisClient(h.redis).GetTaskInfo(tasks.Queue, taskID)
+	if err != nil {
+		info, err = asynq.NewInspectorFromRedisClient(h.redis).GetTaskInfo(tasks.QueueCodes, taskID)
+	}
 	h.must(err)
 	kid, key := ring.Active()
 	payload := info.Payload
@@ -47,6 +50,13 @@ func (h *fixture) open(taskID string) (tasks.Task, *record.Attempt, error) {
 		KeyID: kid, CreatedAt: task.CreatedAt, ExpiresAt: task.ExpiresAt, Address: record.AddressTag(ring.Recipients(), task.ID, task.Mail.To),
 		Fingerprint: task.Fingerprint, Sealed: sealed, Resends: n}
 	m.Sign(key)
+	if m.Kind == tasks.TOTP {
+		secret, err := credential.Derive(key, credential.Params{Kind: m.Kind, ID: m.ID, Purpose: m.Purpose, To: task.Mail.To, Seed: m.Seed})
+		h.must(err)
+		m.TOTP, err = credential.Seal(key, credential.Binding{Use: credential.UseTOTP, ID: m.ID, Purpose: m.Purpose, To: task.Mail.To, KeyID: kid},
+			[]byte(secret.SharedSecret().Reveal()))
+		h.must(err)
+	}
 	a, err := h.records.Open(h.Context(), m)
 	return task, a, err
 }
@@ -54,11 +64,22 @@ func (h *fixture) open(taskID string) (tasks.Task, *record.Attempt, error) {
 // send queues a mail, marks it as accepted, and returns the right answer.
 func (h *fixture) send() answer {
 	h.Helper()
-	id := h.queue(tasks.Mail{Kind: tasks.Key, To: alice, Purpose: "sign-in", Locale: "de", Vars: map[string]string{"name": "Alice"}})
+	return h.sent(tasks.Mail{Kind: tasks.Key, To: alice, Purpose: "sign-in", Locale: "de", Vars: map[string]string{"name": "Alice"}})
+}
+
+// sent is send for a mail of the test's own.
+func (h *fixture) sent(m tasks.Mail) answer {
+	h.Helper()
+	id := h.queue(m)
 	task, a, err := h.open(id)
 	h.must(err)
+	h.accept(a)
+	return answer{tasks.Ref{ID: id, Purpose: m.Purpose, To: m.To, Session: m.Session}, h.secretOf(task, a)}
+}
+
+func (h *fixture) accept(a *record.Attempt) {
+	h.Helper()
 	h.must(h.records.Accept(h.Context(), a, record.Result{Code: 250}))
-	return answer{tasks.Ref{ID: id, Purpose: "sign-in", To: alice}, h.secretOf(task, a)}
 }
 
 func (h *fixture) secretOf(task tasks.Task, a *record.Attempt) string {

@@ -43,7 +43,7 @@ func (c *Client) Send(ctx context.Context, m tasks.Mail) (tasks.Receipt, error) 
 		place, err := c.look(ctx, t)
 		if err != nil {
 			if keyed {
-				err = errors.Join(err, c.records.Release(ctx, t.ID))
+				err = errors.Join(err, c.records.Release(ctx, t.ID, t.Fingerprint))
 			}
 			return tasks.Receipt{}, err
 		}
@@ -79,7 +79,8 @@ func (c *Client) replayed(receipt tasks.Receipt, state tasks.CredentialState, cr
 	return receipt
 }
 
-// queuedBefore is the receipt where asynq had a task with t's id already. The reservation says that it is no other mail's.
+// queuedBefore is the receipt where asynq had a task with t's id already. The reservation says that it is no other
+// mail's, unless it was lost, or a client of asynq has queued that task.
 func (c *Client) queuedBefore(ctx context.Context, t tasks.Task, receipt tasks.Receipt) (tasks.Receipt, error) {
 	there, err := c.queue.Lookup(t.ID)
 	switch {
@@ -88,18 +89,20 @@ func (c *Client) queuedBefore(ctx context.Context, t tasks.Task, receipt tasks.R
 		return receipt, nil
 	case err != nil && !errors.Is(err, tasks.ErrNotFound):
 		return tasks.Receipt{}, err
+	case err == nil && !there.Finished && !bytes.Equal(there.Task.Fingerprint, t.Fingerprint):
+		return tasks.Receipt{}, errors.Join(tasks.ErrKeyReused, c.records.Release(ctx, t.ID, t.Fingerprint))
 	case err == nil && !there.Finished && bytes.Equal(there.Task.Seed, t.Seed): // this call has queued it, and the reply was lost
 		return receipt, nil
 	case err == nil && !there.Finished:
 		return c.replayed(receipt, tasks.CredentialNew, there.Task.CreatedAt, there.Task.ExpiresAt), nil
 	}
 	// A worker has ended it a moment ago; or it is a leftover, and its record is gone.
-	status, err := c.records.Status(ctx, t.ID, c.now())
-	if errors.Is(err, tasks.ErrNotFound) {
-		return receipt, c.enqueueAgain(ctx, t)
-	}
+	status, _, err := c.records.Reserve(ctx, t.ID, t.Fingerprint, t.ExpiresAt, t.CreatedAt)
 	if err != nil {
 		return tasks.Receipt{}, err
+	}
+	if status.State == "" {
+		return receipt, c.enqueueAgain(ctx, t)
 	}
 	return c.replayed(receipt, status.Credential, status.CreatedAt, status.ExpiresAt), nil
 }

@@ -9,10 +9,10 @@ import (
 	"slices"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"example.com/securemail/internal/mailaddr"
+	"example.com/securemail/internal/visible"
 )
 
 // Mail says what to send, to whom and what for. Only Kind and To are required.
@@ -49,11 +49,12 @@ type Mail struct {
 	ClientRef string
 	// Brand and Link are not available yet: they have to be empty.
 	Brand, Link string
-	// IdempotencyKey makes repeated calls one mail: the same key gives the same id, for as long as the mail's record lives
-	// (seven days past its expiry, unless the workers' record_retention says otherwise). Once the record is gone, the key
-	// makes a new mail under the same id. If any field but Origin differs from the first call's, Send returns [ErrKeyReused].
-	// A key is 1 to 128 printable ASCII characters without spaces. The id is a hash of the key: use one that others cannot
-	// guess, or give the client an idempotency secret. Without a key, every call is a mail of its own, with a random id.
+	// IdempotencyKey makes repeated calls one mail. The key is that mail's until seven days past its expiry: a call with the
+	// same fields, but for Origin, sends nothing more, and one with any other field changed is [ErrKeyReused]. The same key
+	// always gives the same id. So once the mail's record is gone (after those seven days, or earlier where the workers'
+	// record_retention says so), the key makes a new mail under the old id. 1 to 128 printable ASCII characters without
+	// spaces. The id is a hash of the key: use one that others cannot guess, or give the client an idempotency secret.
+	// Empty: every call is a mail of its own, with a random id.
 	IdempotencyKey string
 }
 
@@ -194,6 +195,8 @@ func (m *Mail) accountName() (errs []error) {
 	}
 	if err := checkText(m.Account, 128); err != nil {
 		errs = append(errs, fmt.Errorf("account: %w (where none is given, it is the address)", err))
+	} else if visible.FaultInName(m.Account) >= 0 {
+		errs = append(errs, errors.New("account: it holds a character that nobody sees, such as a zero-width space or a mark of direction"))
 	}
 	return errs
 }
@@ -243,11 +246,8 @@ func checkText(s string, most int) error {
 	if utf8.RuneCountInString(s) > most {
 		return fmt.Errorf("it is longer than %d characters", most)
 	}
-	for _, r := range s {
-		// The directional controls of UAX #9 would show something else than what stands there.
-		if unicode.IsControl(r) || r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069' {
-			return errors.New("it holds a line break or another control character")
-		}
+	if visible.FaultInText(s) >= 0 {
+		return errors.New("it holds a line break or another control character")
 	}
 	return nil
 }

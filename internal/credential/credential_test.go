@@ -108,6 +108,9 @@ func TestDerive_MatchesTheVectors(t *testing.T) {
 		if v.Kind != tasks.TOTP {
 			raw, err = nil, nil
 		}
+		if v.Kind == tasks.TOTP && len(raw) != 20 { // O09, O12: no padding, and no warning of an authenticator
+			t.Errorf("%s: the secret of a TOTP has %d bytes, want 20", v.ID, len(raw))
+		}
 		if got := c.SharedSecret().Reveal(); err != nil || got != string(raw) {
 			t.Errorf("%s %s: got shared secret %x, want %x", v.Kind, v.ID, got, raw)
 		}

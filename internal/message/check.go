@@ -8,10 +8,10 @@ import (
 	"regexp"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"example.com/securemail/internal/mailaddr"
+	"example.com/securemail/internal/visible"
 	"example.com/securemail/tasks"
 )
 
@@ -47,12 +47,12 @@ func (m *Content) check() error {
 		field, value string
 		check        func(string) string
 	}{
-		{"From.Name", m.From.Name, headerText(64)},
+		{"From.Name", m.From.Name, headerName(64)},
 		{"MessageID", m.MessageID, messageID},
-		{"Product", m.Product, headerText(64)},
+		{"Product", m.Product, headerName(64)},
 		{"Purpose", m.Purpose, slug},
 		{"Name", m.Name, text(256)},
-		{"Account", m.Account, text(254)},
+		{"Account", m.Account, name(254)},
 		{"IP", m.IP, text(256)}, // an IPv6 zone may hold anything
 		{"IP", m.IP, optional(ip)},
 		{"Agent", m.Agent, text(256)},
@@ -135,24 +135,32 @@ func text(limit int) func(string) string {
 		if n := utf8.RuneCountInString(s); n > limit {
 			return fmt.Sprintf("has %d characters, more than %d", n, limit)
 		}
-		for i, r := range s {
-			if unicode.IsControl(r) || turnsText(r) {
-				return fmt.Sprintf("holds the control character %U at byte %d", r, i)
-			}
-		}
-		return ""
+		return hidden(s, visible.FaultInText(s))
 	}
 }
 
-// turnsText reports whether r breaks the line or changes the direction of the text around it (UAX #9). A person would
-// then read another text than the mail holds.
-func turnsText(r rune) bool {
-	return r == '\u2028' || r == '\u2029' || r >= '\u202a' && r <= '\u202e' || r >= '\u2066' && r <= '\u2069'
+// name is text by which people find a thing.
+func name(limit int) func(string) string {
+	check := text(limit)
+	return func(s string) string {
+		if reason := check(s); reason != "" {
+			return reason
+		}
+		return hidden(s, visible.FaultInName(s))
+	}
 }
 
-// headerText is for text that also goes into a header.
-func headerText(limit int) func(string) string {
-	check := text(limit)
+func hidden(s string, at int) string {
+	if at < 0 {
+		return ""
+	}
+	r, _ := utf8.DecodeRuneInString(s[at:])
+	return fmt.Sprintf("holds the control character %U at byte %d", r, at)
+}
+
+// headerName is for a name that also goes into a header.
+func headerName(limit int) func(string) string {
+	check := name(limit)
 	return func(s string) string {
 		if strings.Contains(s, "=?") {
 			return "holds =?, which mail programs decode in a header (RFC 2047)"

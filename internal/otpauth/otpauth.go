@@ -23,13 +23,13 @@ import (
 	"net/url"
 	"strings"
 	"time"
-	"unicode"
 	"unicode/utf8"
 
 	"github.com/pquerna/otp"
 	"github.com/pquerna/otp/hotp"
 
 	"example.com/securemail/internal/secret"
+	"example.com/securemail/internal/visible"
 )
 
 // Period is the time step X of RFC 6238.
@@ -58,8 +58,7 @@ type Key struct {
 
 // URI returns the key URI. The error says which field is not valid and never holds the secret.
 // Issuer and Account must be UTF-8 and must not be empty or too long, begin or end with a space, or
-// contain a colon (it separates the two) or a character that breaks a line or changes the text
-// direction.
+// contain a colon (it separates the two) or a character that nobody sees (package visible).
 func (k Key) URI() (secret.String, error) {
 	if err := checkName(k.Issuer, maxIssuer); err != nil {
 		return secret.String{}, fmt.Errorf("otpauth: issuer %w", err)
@@ -117,16 +116,10 @@ func checkName(s string, limit int) error {
 		return errors.New("begins or ends with a space, which some authenticators remove")
 	case strings.Contains(s, ":"):
 		return errors.New("has a colon, which separates issuer and account in a key URI; leave it out")
-	case strings.ContainsFunc(s, controls):
-		return errors.New("has a control character; leave it out")
+	case visible.FaultInName(s) >= 0:
+		return errors.New("has a control character, or one that nobody sees; leave it out")
 	}
 	return nil
-}
-
-// controls reports whether r could break the line that an authenticator shows, or change its text
-// direction.
-func controls(r rune) bool {
-	return unicode.IsControl(r) || unicode.In(r, unicode.Zl, unicode.Zp, unicode.Bidi_Control)
 }
 
 // escape percent-encodes every character but the unreserved ones (RFC 3986 section 2.3) and @,

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"net/url"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -54,8 +55,13 @@ func TestCode_MatchesRFC4226(t *testing.T) {
 	}
 }
 
+// TestURI_MatchesTheGoldenURIs (O01: a blank is %20 and never +; O03: & # = are escaped; O05: the issuer stands before the account
+// too, byte for byte as in the parameter; O09: the secret has no padding; O11: SHA-1, 6 digits, 30 s).
 func TestURI_MatchesTheGoldenURIs(t *testing.T) {
 	for _, c := range []struct{ issuer, account, label, query string }{
+		{"My App", "alice@example.com", "My%20App:alice@example.com", "My%20App"},          // O01
+		{"A&B=C", "a#b@example.com", "A%26B%3DC:a%23b@example.com", "A%26B%3DC"},           // O03
+		{"MyCompany", "alice@gmail.example", "MyCompany:alice@gmail.example", "MyCompany"}, // O05
 		{"Example", "alice@example.com", "Example:alice@example.com", "Example"},
 		{"AT&T Co", "me", "AT%26T%20Co:me", "AT%26T%20Co"},
 		{"A+B", "a+b@example.com", "A%2BB:a%2Bb@example.com", "A%2BB"},
@@ -142,6 +148,11 @@ func TestURI_RefusesInvalidFields(t *testing.T) {
 		"C1":                {"a\u0085b", "control"},
 		"line separator":    {"a\u2028b", "control"},
 		"right-to-left":     {"a\u202eb", "control"},
+		"O17 RLM":           {"alice\u200f", "control"},
+		"O17 LRM":           {"alice\u200e", "control"},
+		"O17 ALM":           {"alice\u061c", "control"},
+		"O18 zero width":    {"Bank\u200bX", "control"},
+		"O18 word joiner":   {"alice@example.com\u2060", "control"},
 		"not UTF-8":         {"a\xffb", "UTF-8"},
 		"129 characters":    {strings.Repeat("é", 129), "longer than"},
 		"space before":      {" a", "space"},
@@ -166,6 +177,19 @@ func TestURI_RefusesInvalidFields(t *testing.T) {
 		if _, err := k.URI(); err == nil || !strings.Contains(err.Error(), fmt.Sprintf("secret of %d bytes", n)) {
 			t.Errorf("secret of %d bytes: got %v", n, err)
 		}
+	}
+}
+
+// TestURI_SecretsHaveNoPadding (O09, O12): an app refused one with =, others computed wrong codes of an odd length, and a secret
+// under 128 bits raises a red warning.
+func TestURI_SecretsHaveNoPadding(t *testing.T) {
+	uri, err := key("My App", "alice").URI()
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := regexp.MustCompile(`\?secret=([^&]*)&`).FindStringSubmatch(uri.Reveal())
+	if found == nil || !regexp.MustCompile(`^[A-Z2-7]{32}$`).MatchString(found[1]) {
+		t.Errorf("got %q, want 32 characters of base32", found)
 	}
 }
 

@@ -12,10 +12,13 @@ import (
 	"example.com/securemail/tasks"
 )
 
-var reserveScript = script("reserve")
+var (
+	reserveScript = script("reserve")
+	releaseScript = script("release")
+)
 
-// reservedKey has the fingerprint of the mail that has an idempotency key. It is in the slot of the record. It is a key of its
-// own, because a program that only sends may not read records.
+// reservedKey has the fingerprint of the mail that has an idempotency key. It is in the slot of the record. It is a
+// key of its own, because a program that only sends may not read records.
 func reservedKey(id string) string { return recordKey(id) + ":reserved" }
 
 // Reservation is what is known of an id that was reserved.
@@ -24,9 +27,9 @@ type Reservation struct {
 	Blind    bool // this Redis user may not read whether the mail has a record
 }
 
-// Reserve reserves the id of an idempotency key for the mail with this fingerprint, until the retention past its expiry, as of
-// now. It returns [tasks.ErrKeyReused] where another mail has the id. Otherwise it returns the status of the mail if it has a
-// record, or none (with an empty State).
+// Reserve reserves the id of an idempotency key for the mail with this fingerprint, until the retention past its
+// expiry, as of now. It returns [tasks.ErrKeyReused] where another mail has the id. Otherwise it returns the status
+// of the mail if it has a record, or none (with an empty State).
 func (s *Store) Reserve(ctx context.Context, id string, fingerprint []byte, expires, now time.Time) (status tasks.Status, r Reservation, err error) {
 	keys := []string{reservedKey(id)}
 	args := named("fingerprint", fingerprint, "keep", expires.Add(s.retention).Sub(now).Milliseconds())
@@ -45,18 +48,25 @@ func (s *Store) Reserve(ctx context.Context, id string, fingerprint []byte, expi
 		return tasks.Status{}, r, fmt.Errorf("reserve the idempotency key: %w", err)
 	}
 	status, before, err := statusOf(id, read.Val(), now)
-	if n < 0 || err == nil && !bytes.Equal(before, fingerprint) {
+	if err != nil { // there is no record, or none for this user
+		status = tasks.Status{}
+	}
+	// Where the reservation was lost, the record knows better. That of a task which no worker could read has no
+	// fingerprint.
+	switch known := len(before) > 0; {
+	case known && !bytes.Equal(before, fingerprint):
+		return tasks.Status{}, r, errors.Join(tasks.ErrKeyReused, s.Release(ctx, id, fingerprint))
+	case !known && n < 0:
 		return tasks.Status{}, r, tasks.ErrKeyReused
 	}
-	if errors.Is(err, tasks.ErrNotFound) {
-		err = nil
-	}
-	return status, Reservation{Repeated: n == 1, Blind: read.Err() != nil}, err
+	return status, Reservation{Repeated: n != 0, Blind: read.Err() != nil}, nil
 }
 
-// Release frees a reservation of a mail that was not queued.
-func (s *Store) Release(ctx context.Context, id string) error {
-	if err := s.rdb.Del(context.WithoutCancel(ctx), reservedKey(id)).Err(); err != nil {
+// Release frees what [Store.Reserve] has reserved for a mail that was not queued. Where two calls rely on the
+// reservation it stays, because the other one may have queued the mail.
+func (s *Store) Release(ctx context.Context, id string, fingerprint []byte) error {
+	keys, args := []string{reservedKey(id)}, named("fingerprint", fingerprint)
+	if err := releaseScript.Run(context.WithoutCancel(ctx), s.rdb, keys, args...).Err(); err != nil {
 		return fmt.Errorf("free the idempotency key: %w", err)
 	}
 	return nil
