@@ -23,7 +23,6 @@ if not cred and redis.call('EXISTS', KEYS[1]) == 0 then
     record[2 * i - 1], record[2 * i] = field, 0
   end
   redis.call('HSET', KEYS[1], unpack(record))
-  redis.call('HMGET', KEYS[1], unpack(fields))
   redis.call('DEL', KEYS[1])
   return 'unknown'
 elseif not cred or arg.result == 'none' then
