@@ -44,9 +44,9 @@ func newForge(t *testing.T) *forge {
 }
 
 // start starts a worker.
-func (f *forge) start(limits tasks.Limits) {
+func (f *forge) start(limits tasks.Limits, minDigits ...int) {
 	f.Helper()
-	f.worker = harness.StartWorker(f.TB.(*testing.T), harness.Config{Redis: f.server.As(testserver.Worker), KeyRing: f.ring, Log: f.log,
+	f.worker = harness.StartWorker(f.TB.(*testing.T), harness.Config{MinCodeDigits: append(minDigits, 0)[0], Redis: f.server.As(testserver.Worker), KeyRing: f.ring, Log: f.log,
 		Relays: []submission.Relay{harness.Relay(f.env, "dev", submission.ImplicitTLS)}, MailLimits: &limits})
 }
 

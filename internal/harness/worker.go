@@ -85,6 +85,7 @@ type Config struct {
 	Concurrency   int           // default 8
 	MailLimits    *tasks.Limits // nil: the default
 	StopOnUnknown bool
+	MinCodeDigits int // default 6
 }
 
 // Worker is a running worker.
@@ -114,13 +115,16 @@ func StartWorker(t testing.TB, c Config) *Worker {
 	if c.Concurrency == 0 {
 		c.Concurrency = 8
 	}
+	if c.MinCodeDigits == 0 {
+		c.MinCodeDigits = 6
+	}
 	if c.MailLimits == nil {
 		standard := tasks.DefaultLimits()
 		c.MailLimits = &standard
 	}
 	w := &Worker{Metrics: prometheus.NewRegistry()}
 	w.Worker = worker.New(worker.Config{Redis: c.Redis, KeyRing: ring, Relays: relays, TryTimeout: c.TryTimeout,
-		StopOnUnknown: c.StopOnUnknown, From: Sender(t), Product: "Example", MaxLife: tasks.DefaultLives(), MinCodeDigits: 6,
+		StopOnUnknown: c.StopOnUnknown, From: Sender(t), Product: "Example", MaxLife: tasks.DefaultLives(), MinCodeDigits: c.MinCodeDigits,
 		Retention: 7 * 24 * time.Hour, Concurrency: c.Concurrency, Limits: *c.MailLimits, Log: c.Log, Metrics: w.Metrics})
 	ctx, cancel := context.WithCancel(context.Background())
 	var running sync.WaitGroup
