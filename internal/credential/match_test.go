@@ -3,6 +3,7 @@ package credential_test
 import (
 	"strings"
 	"testing"
+	"unicode"
 
 	"example.com/securemail/internal/credential"
 	"example.com/securemail/tasks"
@@ -55,7 +56,11 @@ func TestMatch_AcceptsEverySpelling(t *testing.T) {
 					t.Errorf("%s: %q does not match %q", name, typed, shown)
 				}
 				for _, r := range lookalikes {
-					if typed := r.Replace(spell(shown)); !c.Match(read(typed)) {
+					typed := r.Replace(spell(shown))
+					if p.Kind == tasks.Code && !strings.ContainsFunc(typed, unicode.IsDigit) {
+						continue // a code of 0 and 1 alone, all in letters: those can be a word
+					}
+					if !c.Match(read(typed)) {
 						t.Errorf("%s, look-alikes: %q does not match %q", name, typed, shown)
 					}
 				}
