@@ -1,6 +1,7 @@
 package queue
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha1"
 	_ "embed"
@@ -100,7 +101,8 @@ func (f *fetcher) ProcessHook(next redis.ProcessHook) redis.ProcessHook {
 	}
 }
 
-// dequeue returns the next task of a pending list, or redis.Nil.
+// dequeue returns the next task of a pending list, or redis.Nil. After a round in which every list was empty, the next round
+// begins when the bell rings.
 func (f *fetcher) dequeue(ctx context.Context, next redis.ProcessHook, d dequeue) (message string, err error) {
 	if message, ok := f.take(d.pending); ok {
 		return message, nil
@@ -108,24 +110,20 @@ func (f *fetcher) dequeue(ctx context.Context, next redis.ProcessHook, d dequeue
 	if f.stopping.Err() != nil || f.isEmpty(d.pending) {
 		return "", redis.Nil
 	}
-	for {
-		err := f.fetch(ctx, next, d)
-		if message, ok := f.take(d.pending); ok {
-			return message, nil
-		}
-		if wait := f.note(d.pending, err); wait > 0 {
-			select {
-			case <-time.After(wait):
-			case <-f.stopping.Done():
-			}
-		}
-		if err != nil {
-			return "", err
-		}
-		if !f.allEmpty() || f.bell.wait(f.stopping) != d.pending {
-			return "", redis.Nil
+	if d.pending == pendingKey(queues[0]) && f.allEmpty() {
+		f.bell.wait(f.stopping)
+	}
+	err = f.fetch(ctx, next, d)
+	if message, ok := f.take(d.pending); ok {
+		return message, nil
+	}
+	if wait := f.note(d.pending, err); wait > 0 {
+		select {
+		case <-time.After(wait):
+		case <-f.stopping.Done():
 		}
 	}
+	return "", cmp.Or(err, error(redis.Nil))
 }
 
 // fetch takes tasks from Redis, as many as there are free places.
@@ -238,8 +236,8 @@ func (f *fetcher) isEmpty(pending string) bool {
 	return f.busy != "" && f.busy != pending && time.Since(f.empty[pending]) < emptyFor
 }
 
-// allEmpty reports whether every queue was looked into and found empty. The dequeuer waits then, so the next time every queue
-// has to be looked into again.
+// allEmpty reports whether every queue was looked into and found empty. The dequeuer waits then, so after that every queue has
+// to be looked into again.
 func (f *fetcher) allEmpty() bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -49,8 +49,8 @@ func newBell() *bell {
 	return &bell{rings: make(chan string, 1), waiting: make(chan struct{}), races: map[string]int{}}
 }
 
-// wait returns when a list has got a task, and which; or "" when it is time to look, or when ctx has ended.
-func (b *bell) wait(ctx context.Context) (pending string) {
+// wait returns when a list has got a task, when it is time to look, or when ctx has ended.
+func (b *bell) wait(ctx context.Context) {
 	b.mu.Lock()
 	close(b.waiting)
 	b.mu.Unlock()
@@ -66,15 +66,13 @@ func (b *bell) wait(ctx context.Context) (pending string) {
 	timer := time.NewTimer(look)
 	defer timer.Stop()
 	select {
-	case pending = <-b.rings:
+	case pending := <-b.rings:
 		b.mu.Lock()
 		defer b.mu.Unlock()
 		b.races[pending]++ // found takes it back
-		return pending
 	case <-timer.C:
 	case <-ctx.Done():
 	}
-	return ""
 }
 
 // found notes that a list has given a task.
