@@ -42,7 +42,7 @@ if to == 'expired' then
     to = 'accepted'
   elseif outcome_of(cred) == 'accepted' then
     to, reason = 'accepted', 'used'
-  elseif handed == 'maybe' then
+  elseif handed == 'maybe' or reason == 'unconfirmed' then
     to, reason = 'unknown', 'unconfirmed'
   end
 end
@@ -59,7 +59,7 @@ if not cred and not seed then
   end
 end
 redis.call('HSET', KEYS[1], 'state', to, 'changed', time, 'reason', reason)
-if to == arg.to or to == 'revoked' then
+if to == arg.to or to == 'revoked' or to == 'unknown' and reason == arg.reason then
   redis.call('HSET', KEYS[1], 'code', arg.code, 'enhanced', arg.enhanced, 'said', arg.said, 'relay', arg.relay)
 end
 if arg.queue_id ~= '' then
