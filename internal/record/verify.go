@@ -177,7 +177,7 @@ func (s *Store) FinishVerify(ctx context.Context, a *Answer, result Comparison, 
 	}
 	out := readOutcome(text)
 	out.Right = out.Right && (result == Right || matches) // whatever Redis has
-	if result == Wrong && !out.Wrong { // the credential died meanwhile, or the answer was right before
+	if result == Wrong && !out.Wrong {                    // the credential died meanwhile, or the answer was right before
 		s.rdb.HDel(ctx, a.counters, a.field()) // where that fails it stays counted, which errs on the strict side
 	}
 	return out, nil

@@ -19,6 +19,10 @@ if resends < at then
   return {'state', state or 'unknown'}
 end
 local ended = has_ended(state)
+-- A task of a sending that nobody asked for, or an invalid one of the next sending, ends no mail that waits.
+if arg.token == '' and state and (resends > at + 1 or resends > at and not ended and to == 'refused') then
+  return {'state', state}
+end
 -- A resend that nobody opened, whose task was faster than the call that shows it as queued; or a record that a failover took back.
 if ended and resends == at + 1 then
   begin_sending(resends)
