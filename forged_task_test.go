@@ -109,7 +109,7 @@ func TestForged_ATaskThatAWorkerHasOpenedIsBoundToItsRecord(t *testing.T) {
 	changes := map[string]map[string]any{
 		"digits": {"digits": 6}, "session": {"session": nil}, "to": {"to": "mallory@example.com"}, "purpose": {"purpose": "recovery"},
 		"kind": {"kind": "key", "digits": nil}, "seed": {"seed": strings.Repeat("A", 43) + "="}, "expires_at": {"expires_at": time.Now().Add(610 * time.Second)},
-		"id": {"id": strings.Repeat("i", 26)},
+		"deleted": {"digits": 6}, "id": {"id": strings.Repeat("i", 26)},
 	}
 	ids := map[string]string{}
 	for name := range changes {
@@ -123,6 +123,9 @@ func TestForged_ATaskThatAWorkerHasOpenedIsBoundToItsRecord(t *testing.T) {
 		f.must(err)
 		expires[name] = s.ExpiresAt
 		f.rewrite(tasks.QueueCodes, id, changes[name])
+		if name == "deleted" { // with the record, so that it is as one that no worker has opened
+			f.must(f.redis.Del(t.Context(), "securemail:{"+id+"}").Err())
+		}
 	}
 	f.logs.TakeAll()
 	f.start(tasks.Limits{})
@@ -132,7 +135,7 @@ func TestForged_ATaskThatAWorkerHasOpenedIsBoundToItsRecord(t *testing.T) {
 		}
 		s, err := f.client.Wait(t.Context(), id)
 		got, want := fmt.Sprint(s.State, " ", s.Reason), "refused record"
-		if name == "seed" || name == "expires_at" { // the record's are used
+		if name == "seed" || name == "expires_at" || name == "deleted" { // of the first two, the record's are used
 			want = "accepted "
 		}
 		if err != nil || got != want || !s.ExpiresAt.Equal(expires[name]) {

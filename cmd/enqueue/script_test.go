@@ -34,6 +34,7 @@ func TestEnqueue_RunsScripts(t *testing.T) {
 		"dev":       dev,
 		"exits":     exits,
 		"get":       get,
+		"hset":      hset,
 		"jsonlines": jsonLines,
 		"misuse":    misuse,
 		"redis":     startRedis,
@@ -77,6 +78,11 @@ func startRedis(ts *testscript.TestScript, _ bool, args []string) {
 	}
 	ts.Value("env").(*testscript.Env).Values["redis"] = server
 	ts.Setenv("SECUREMAIL_REDIS_URL", "redis://"+server.Addr())
+}
+
+// hset KEY FIELD VALUE... writes a record into the Redis of the script.
+func hset(ts *testscript.TestScript, _ bool, args []string) {
+	ts.Value("redis").(*miniredis.Miniredis).HSet(args[0], args[1:]...)
 }
 
 // dev runs `worker dev` until the script ends, and puts its Redis into the settings. $INBOX is its

@@ -105,8 +105,9 @@ func (r *run) notOpened(err error) outcome {
 
 // unreadable ends a task that is invalid, and leaves one of a newer version for a newer worker.
 func (r *run) unreadable(ctx context.Context, err error) outcome {
-	id, resends, _ := strings.Cut(r.queued.ID, ".")
-	if !tasks.ValidID(id) {
+	id, number, isResend := strings.Cut(r.queued.ID, ".")
+	resends, numberErr := strconv.Atoi(number)
+	if !tasks.ValidID(id) || isResend && (numberErr != nil || resends < 1) {
 		// No record can have this id, and no producer of ours has made it.
 		o := ended(tasks.Refused, record.Result{Reason: tasks.ReasonMalformed}, fmt.Errorf("the task's id is not that of a mail: %w", err))
 		o.alert = true
@@ -118,17 +119,17 @@ func (r *run) unreadable(ctx context.Context, err error) outcome {
 	if r.task.ID == "" || r.task.ExpiresAt.After(r.now().Add(r.config.MaxLife[r.task.Mail.Kind])) {
 		// Nothing in the payload can be relied on. The id that asynq knows is the one the producer asks with.
 		now := r.now()
-		r.task = tasks.Task{ID: id, Resends: r.task.Resends, CreatedAt: now, ExpiresAt: now}
+		r.task = tasks.Task{ID: id, Resends: resends, CreatedAt: now, ExpiresAt: now}
 	}
 	return r.endUnopened(ctx, tasks.Refused, tasks.ReasonMalformed, err)
 }
 
 // newer leaves a task for a newer worker, until the life of its secret ends, as far as a record tells.
-func (r *run) newer(ctx context.Context, id, resends string, cause error) outcome {
+func (r *run) newer(ctx context.Context, id string, resends int, cause error) outcome {
 	kept, err := r.records.Kept(ctx, id)
 	if err == nil && r.now().After(kept.ExpiresAt) {
-		r.task = tasks.Task{ID: id, Mail: tasks.Mail{Kind: kept.Kind, Purpose: kept.Purpose}, CreatedAt: kept.CreatedAt, ExpiresAt: kept.ExpiresAt}
-		r.task.Resends, _ = strconv.Atoi(resends)
+		r.task = tasks.Task{ID: id, Resends: resends, Mail: tasks.Mail{Kind: kept.Kind, Purpose: kept.Purpose}, CreatedAt: kept.CreatedAt,
+			ExpiresAt: kept.ExpiresAt}
 		return r.endUnopened(ctx, tasks.Expired, tasks.ReasonLate, cause)
 	}
 	return r.retry(newerDelay, tasks.ReasonNewer, cause)

@@ -19,6 +19,10 @@ if resends < at then
   return {'state', state or 'unknown'}
 end
 local ended = has_ended(state)
+-- A task of a sending that nobody asked for, or an invalid one of the next sending, ends no mail that waits.
+if arg.token == '' and state and (resends > at + 1 or resends > at and not ended and to == 'refused') then
+  return {'state', state}
+end
 -- A resend that nobody opened, whose task was faster than the call that shows it as queued; or a record that a failover took back.
 if ended and resends == at + 1 then
   begin_sending(resends)
@@ -42,7 +46,7 @@ if to == 'expired' then
     to = 'accepted'
   elseif outcome_of(cred) == 'accepted' then
     to, reason = 'accepted', 'used'
-  elseif handed == 'maybe' then
+  elseif handed == 'maybe' or reason == 'unconfirmed' then
     to, reason = 'unknown', 'unconfirmed'
   end
 end
@@ -59,7 +63,7 @@ if not cred and not seed then
   end
 end
 redis.call('HSET', KEYS[1], 'state', to, 'changed', time, 'reason', reason)
-if to == arg.to or to == 'revoked' then
+if to == arg.to or to == 'revoked' or to == 'unknown' and reason == arg.reason then
   redis.call('HSET', KEYS[1], 'code', arg.code, 'enhanced', arg.enhanced, 'said', arg.said, 'relay', arg.relay)
 end
 if arg.queue_id ~= '' then
