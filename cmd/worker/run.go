@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -173,4 +174,9 @@ func newLog(c config.Log, w io.Writer) *zap.Logger {
 // redisLog writes the messages of go-redis to the worker's log.
 type redisLog struct{ *zap.SugaredLogger }
 
-func (l redisLog) Printf(_ context.Context, format string, args ...any) { l.Warnf(format, args...) }
+func (l redisLog) Printf(_ context.Context, format string, args ...any) {
+	// A worker that stops closes the connection on which it waits for tasks, and go-redis wonders.
+	if !strings.HasPrefix(format, "Unexpected conn[%d] state changed by hook") {
+		l.Warnf(format, args...)
+	}
+}
