@@ -28,6 +28,9 @@ func TestReadAnswer_ReadsEveryDecimalDigit(t *testing.T) {
 	// Go may know a newer Unicode. A digit's value is then the number of digits right before it, in tens.
 	for r := rune(0); r <= unicode.MaxRune; r++ {
 		if !unicode.IsDigit(r) {
+			if !unicode.IsNumber(r) && r >= 0x3000 && r%61 != 0 { // a sample of the letters of the world
+				continue
+			}
 			if n := credential.Digits(read("12345" + string(r))); n != "" && !strings.ContainsRune("oOlLiIıİＯｏＬｌＩｉ", r) {
 				t.Errorf("%U is no decimal digit, and was read as one: %q", r, n)
 			}
