@@ -46,7 +46,7 @@ func TestConfig_ReadsEveryFormOfURL(t *testing.T) {
 			}
 			want := test.rest
 			if name == "worker" { // a connection for each mail and some more
-				want = strings.Replace(want, "pool 0", "pool 1024", 1)
+				want = strings.Replace(want, "pool 0", "pool 1012", 1)
 			}
 			if user, password, rest := inside(client); user != test.user || password != test.password || rest != want {
 				t.Errorf("%s: %s: got %q, %q, %q; want %q, %q, %q", test.url, name, user, password, rest, test.user, test.password, want)
