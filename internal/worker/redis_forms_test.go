@@ -49,7 +49,7 @@ func TestWorker_WorksWithEveryFormOfRedis(t *testing.T) {
 				"SECUREMAIL_REDIS_URL="+form.url)
 			f := &redisForm{Process: p, enqueue: enqueue, redis: redisconn.Config{CAFile: form.caFile,
 				URL: secret.New(strings.Replace(form.url, testserver.Worker+":", testserver.Producer+":", 1))}}
-			f.matches(f.run(p.Binary, "check"), `(?m)^ok +redis +`+form.address+` answers$`)
+			f.matches(f.run(p.Binary, "check"), `(?m)^ok +redis +`+form.address+` answers, and wakes the worker when a mail comes$`)
 			f.matches(f.run(enqueue, "key", name+"-early@example.com"), `no worker is running on the Redis at `+form.address+`; the mail waits`)
 			p.Start("")
 			f.awaitWorker(redisconn.Config{CAFile: form.caFile, URL: secret.New(form.url)})
