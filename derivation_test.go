@@ -125,7 +125,7 @@ func isPart(excerpt, entry map[string]any) bool {
 	return true
 }
 
-// Somebody who writes a task by the document leaves no field out, and finds each label.
+// The document is enough to write a task: it has every field and every label.
 func TestDerivation_TheDocumentHasEveryFieldAndLabel(t *testing.T) {
 	document := read(t, "docs/derivation.md")
 	_, table, _ := strings.Cut(document, "## The task")

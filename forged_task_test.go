@@ -14,7 +14,7 @@ import (
 	"example.com/securemail/tasks"
 )
 
-// rewrite changes the payload of a queued or deferred task, as somebody can who writes to Redis.
+// rewrite changes the payload of a queued or deferred task, which takes write access to Redis.
 func (f *forge) rewrite(queue, id string, changes map[string]any) {
 	f.Helper()
 	inspector := asynq.NewInspectorFromRedisClient(f.redis)
