@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -117,14 +118,10 @@ func (s *Server) process(ctx context.Context, t *asynq.Task) error {
 func (s *Server) putBack(pending string, ids []string) {
 	ctx, cancel := context.WithTimeout(context.Background(), putBackTime)
 	defer cancel()
-	for _, queue := range queues {
-		for _, id := range ids {
-			if pendingKey(queue) != pending {
-				continue
-			}
-			if _, err := requeue(ctx, s.config.Redis, queue, id, true); err != nil {
-				s.config.Log.Warnw("cannot put a task back that was fetched; it is back when its lease has ended", "error", err.Error())
-			}
+	queue := queues[slices.IndexFunc(queues, func(queue string) bool { return pendingKey(queue) == pending })]
+	for _, id := range ids {
+		if _, err := requeue(ctx, s.config.Redis, queue, id, true); err != nil {
+			s.config.Log.Warnw("cannot put a fetched task back; the rescue does when its lease has ended", "error", err.Error())
 		}
 	}
 }

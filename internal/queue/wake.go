@@ -159,12 +159,7 @@ func (w *waiter) run(ctx context.Context) {
 // refusal reports whether err is the answer of a Redis, or of a proxy, that has no BLMOVE for this user.
 func refusal(err error) bool {
 	text := strings.ToLower(err.Error())
-	for _, prefix := range []string{"err unknown", "err unsupported", "noperm"} {
-		if strings.HasPrefix(text, prefix) {
-			return true
-		}
-	}
-	return false
+	return strings.HasPrefix(text, "err unknown") || strings.HasPrefix(text, "err unsupported") || strings.HasPrefix(text, "noperm")
 }
 
 // worked notes that Redis can wake the worker.
