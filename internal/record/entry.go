@@ -10,8 +10,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/redis/go-redis/v9"
-
 	"example.com/securemail/internal/lp"
 	"example.com/securemail/tasks"
 )
@@ -151,7 +149,7 @@ var ErrBroken = errors.New("somebody else has written what is in place of the re
 
 // readable returns err, or ErrBroken where that is what it means.
 func readable(err error) error {
-	if redis.HasErrorPrefix(err, "WRONGTYPE") || err != nil && strings.Contains(err.Error(), "WRONGTYPE") { // a script's error has more text
+	if err != nil && strings.Contains(err.Error(), "WRONGTYPE") { // a script's error has more text around it
 		return ErrBroken
 	}
 	return err
