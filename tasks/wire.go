@@ -141,6 +141,12 @@ func (t Task) AsynqID() string {
 	return fmt.Sprintf("%s.%d", t.ID, t.Resends)
 }
 
+// LateAt returns when the mail has become too old to be of use: a secret that arrives with less than a fifth of its life
+// left is dead before a person has typed it. Workers do not send it any more.
+func (t Task) LateAt() time.Time {
+	return t.ExpiresAt.Add(-t.ExpiresAt.Sub(t.CreatedAt) / 5)
+}
+
 // Queue returns the queue of the task's kind.
 func (t Task) Queue() string {
 	if info, known := t.Mail.Kind.Info(); known {
