@@ -36,18 +36,9 @@ func newExportFixture(t *testing.T) *exportFixture {
 	t.Cleanup(func() { rdb.Close() })
 	h.fixture = fixtureOver(t, server.Client, rdb)
 	// Redis knows the script then, so that the first call is the one that exports.
-	h.client.Export(t.Context(), h.active("warm-up").Ref)
+	warm, _ := h.activeTOTP("warm-up")
+	h.client.Export(t.Context(), warm.Ref)
 	return h
-}
-
-// active returns a TOTP of alice after its first right code, which was the one of the step before.
-func (h *exportFixture) active(purpose string) answer {
-	freshStep()
-	a := h.mailed(tasks.TOTP, alice, purpose)
-	if got := h.verify(a, authenticator{h, a.Typed}.code(-1)); got != "right" {
-		h.Fatalf("the first code: got %s", got)
-	}
-	return a
 }
 
 type exportConn struct {
@@ -92,7 +83,7 @@ func (h *exportFixture) exported(ctx context.Context, a answer) tasks.Exported {
 // had any more.
 func TestExport_ALostReplyLosesNoSecret(t *testing.T) {
 	h := newExportFixture(t)
-	a := h.active("sign-in")
+	a, _ := h.activeTOTP("sign-in")
 	h.lose.Store(true)
 	if e, err := h.client.Export(t.Context(), a.Ref); err == nil || e != (tasks.Exported{}) {
 		t.Errorf("where every reply is lost: got %v, want an error and no secret", err)
@@ -133,7 +124,7 @@ func TestExport_ALostReplyLosesNoSecret(t *testing.T) {
 // TestExport_EndsWhatItBeganWhenItsContextEnds while the script runs.
 func TestExport_EndsWhatItBeganWhenItsContextEnds(t *testing.T) {
 	h := newExportFixture(t)
-	a := h.active("sign-in")
+	a, _ := h.activeTOTP("sign-in")
 	ctx, hangUp := context.WithCancel(t.Context())
 	late := make(chan struct{})
 	h.late.Store(&late)
@@ -150,7 +141,7 @@ func TestExport_EndsWhatItBeganWhenItsContextEnds(t *testing.T) {
 		t.Error("a second call returned another secret")
 	}
 	// One that ends before changes nothing.
-	b := h.active("recovery")
+	b, _ := h.activeTOTP("recovery")
 	if _, err := h.client.Export(ctx, b.Ref); err == nil || h.credential(b.ID) != tasks.CredentialActive {
 		t.Errorf("with a context that had ended: got %v, and the secret is %s, want active", err, h.credential(b.ID))
 	}

@@ -27,11 +27,8 @@ func (h *fixture) lock(kind tasks.Kind, purpose string, n int) {
 func TestVerify_WrongCodesOfAStrangerKeepNoTOTPOut(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
-	freshStep()
-	active, pending := h.mailed(tasks.TOTP, alice, "sign-in"), h.mailed(tasks.TOTP, alice, "sign-in")
-	if got := h.verify(active, authenticator{t, active.Typed}.code(-1)); got != "right" {
-		t.Fatalf("the first code: got %s", got)
-	}
+	active, _ := h.activeTOTP("sign-in")
+	pending := h.mailed(tasks.TOTP, alice, "sign-in")
 	h.lock(tasks.Code, "sign-in", 4)
 	if got := h.verify(h.mailed(tasks.Code, alice, "sign-in"), "00000000"); got != "rejected" {
 		t.Errorf("a 21st wrong answer: got %s, want rejected", got)
@@ -48,12 +45,7 @@ func TestVerify_WrongCodesOfAStrangerKeepNoTOTPOut(t *testing.T) {
 func TestVerify_WrongTOTPCodesAreCountedApart(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
-	freshStep()
-	active := h.mailed(tasks.TOTP, alice, "purpose0")
-	app := authenticator{t, active.Typed}
-	if got := h.verify(active, app.code(-1)); got != "right" {
-		t.Fatalf("the first code: got %s", got)
-	}
+	active, app := h.activeTOTP("purpose0")
 	for i := range 4 { // 80 answers: more than codes and keys have over all purposes
 		h.lock(tasks.TOTP, fmt.Sprintf("purpose%d", i), record.MaxRecipientMisses/record.MaxMisses)
 	}
@@ -84,12 +76,7 @@ func TestVerify_WrongTOTPCodesAreCountedApart(t *testing.T) {
 func TestVerify_ARightTOTPCodeForgivesWrongOnes(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
-	freshStep()
-	a := h.mailed(tasks.TOTP, alice, "sign-in")
-	app := authenticator{t, a.Typed}
-	if got := h.verify(a, app.code(-1)); got != "right" {
-		t.Fatalf("the first code: got %s", got)
-	}
+	a, app := h.activeTOTP("sign-in")
 	h.must(h.redis.HSet(t.Context(), "securemail:{"+a.ID+"}", "misses", 98).Err())
 	for _, test := range []struct{ typed, want string }{
 		{"0000 0000", "wrong, 1 left"}, {app.code(0), "right"}, {"0000 0000", "wrong, 99 left"}, {app.code(1), "right"},

@@ -49,6 +49,18 @@ func freshStep() {
 	}
 }
 
+// activeTOTP returns a TOTP of alice after its first right code, which was the one of the step before.
+func (h *fixture) activeTOTP(purpose string) (answer, authenticator) {
+	h.Helper()
+	freshStep()
+	a := h.mailed(tasks.TOTP, alice, purpose)
+	app := authenticator{h, a.Typed}
+	if got := h.verify(a, app.code(-1)); got != "right" {
+		h.Fatalf("the first code: got %s", got)
+	}
+	return a, app
+}
+
 func TestVerify_AcceptsATOTPCodeOnce(t *testing.T) {
 	t.Parallel()
 	h := newFixture(t)
@@ -122,12 +134,7 @@ func TestVerify_ExpiresAnUnconfirmedTOTP(t *testing.T) {
 // Unlock between the wrong answers does not change that.
 func TestVerify_LocksAnActiveTOTPAfterAHundredWrongAnswers(t *testing.T) {
 	h := newFixture(t)
-	freshStep()
-	a := h.mailed(tasks.TOTP, alice, "sign-in")
-	app := authenticator{t, a.Typed}
-	if got := h.verify(a, app.code(-1)); got != "right" {
-		t.Fatalf("got %s, want right", got)
-	}
+	a, app := h.activeTOTP("sign-in")
 	for left := 99; left >= 0; left-- {
 		if left%20 == 19 {
 			h.must(h.client.Unlock(t.Context(), alice))
@@ -148,12 +155,8 @@ func TestVerify_LocksAnActiveTOTPAfterAHundredWrongAnswers(t *testing.T) {
 // TestUnlock_MakesALockedTOTPActive: who knew the address could destroy a person's authenticator by a hundred wrong answers.
 func TestUnlock_MakesALockedTOTPActive(t *testing.T) {
 	h := newFixture(t)
-	freshStep()
-	a, pending := h.mailed(tasks.TOTP, alice, "sign-in"), h.mailed(tasks.TOTP, alice, "enrol")
-	app := authenticator{t, a.Typed}
-	if got := h.verify(a, app.code(-1)); got != "right" {
-		t.Fatalf("got %s, want right", got)
-	}
+	a, app := h.activeTOTP("sign-in")
+	pending := h.mailed(tasks.TOTP, alice, "enrol")
 	key := "securemail:{" + a.ID + "}"
 	h.must(h.redis.HSet(t.Context(), key, "misses", 99).Err())
 	if got := h.verify(a, "000000"); got != "wrong, 0 left" {
